@@ -276,7 +276,7 @@ class Store:
             body = json.loads(text)
             if not isinstance(body, dict):
                 raise ValueError("it is not a JSON object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ServiceError(
                 f"the registry record s3://{self.keys.prefix.bucket}/{key} is damaged: {error}",
                 hint="another program overwrote it; restore or delete the object",

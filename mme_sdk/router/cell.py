@@ -14,6 +14,7 @@ from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Cell", "cells_of"]
 
+_REGION = re.compile("[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
 
 
@@ -46,7 +47,8 @@ class Cell:
         endpoint: Name of the multi-model endpoint, or of a single-model endpoint if all cells are single-model ones.
         name: Name of the cell in the router. Models are placed by it, so it does not change. Default: the name of the
             endpoint, after the region and a slash if there is a region.
-        weight: Share of the models and calls, in relation to the weights of the other cells. Default 1.
+        weight: Share of the models and calls, in relation to the weights of the other cells, from 0.000001 to
+            1,000,000. Default 1.
         region: AWS region of the endpoint. None means the region of the client. Default None.
         client: Client that calls the endpoint, such as one of another account. None means the client of the router.
             Default None.
@@ -62,7 +64,9 @@ class Cell:
     """
 
     endpoint: str
-    weight: float = attrs.field(kw_only=True, default=1.0, validator=number(over=0), converter=as_float)
+    weight: float = attrs.field(
+        kw_only=True, default=1.0, validator=number(at_least=1e-6, at_most=1e6), converter=as_float
+    )
     region: str | None = attrs.field(kw_only=True, default=None)
     client: Any = attrs.field(kw_only=True, default=None, repr=False, eq=False, validator=_check_client)
     models: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=_models, validator=_check_models)
@@ -75,12 +79,12 @@ class Cell:
 
     def __attrs_post_init__(self) -> None:
         check_resource_name("endpoint", self.endpoint)
+        if self.region is not None and not (isinstance(self.region, str) and _REGION.fullmatch(self.region)):
+            raise InvalidInputError(f"region must be the name of an AWS region, or None, not {self.region!r:.80}")
         if not isinstance(self.name, str) or _NAME.fullmatch(self.name) is None:
             raise InvalidInputError(
                 f"name must be 1 to 128 letters, digits and inner '.', '_', '/' and '-', not {self.name!r:.80}"
             )
-        if self.region is not None and not (isinstance(self.region, str) and self.region):
-            raise InvalidInputError(f"region must be the name of an AWS region, or None, not {self.region!r:.80}")
         if self.region is not None and self.client is not None:
             raise InvalidInputError(
                 f"cell {self.name}: region and client exclude each other", hint="make the client with this region"

@@ -9,10 +9,12 @@ import attrs
 
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.display.shown import Shown
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.router.routing import Link, Routing
 from mme_sdk.runtime.batch.warm import WarmReport
+from mme_sdk.types.model import ModelVersion
 
-__all__ = ["CellChange", "CellState", "called_models", "check_expected", "moving"]
+__all__ = ["CellChange", "CellState", "called_models", "check_expected", "moving", "named_models"]
 
 
 @attrs.frozen(kw_only=True)
@@ -69,6 +71,21 @@ def called_models(link: Link[Any], since: float) -> list[str]:
     found = {target: known.find(target) for target in known.targets() if target}
     answers = {target: one.last_answer for target, one in found.items() if one is not None}
     return sorted((one for one, at in answers.items() if at >= since), key=lambda one: -answers[one])
+
+
+def named_models(models: Any) -> list[str | ModelVersion]:
+    """Return models that a caller named, each once.
+
+    Raises:
+        InvalidInputError: It is no list of models.
+    """
+    if isinstance(models, str) or not isinstance(models, Iterable):
+        raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
+    found = list(models)
+    for one in found:
+        if not one or not isinstance(one, (str, ModelVersion)):
+            raise InvalidInputError(f"models must be target models or versions, not {one!r:.80}")
+    return list(dict.fromkeys(found))
 
 
 def check_expected(expected: Mapping[str, float] | None) -> None:

@@ -15,7 +15,7 @@ from mme_sdk.registry._registry_base import operations
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.router.balance import balanced
 from mme_sdk.router.cell import Cell, cells_of
-from mme_sdk.router.evacuation import CellChange, CellState, called_models, check_expected, moving
+from mme_sdk.router.evacuation import CellChange, CellState, called_models, check_expected, moving, named_models
 from mme_sdk.router.placement import Placement
 from mme_sdk.router.route_cache import RouteCache
 from mme_sdk.router.routed_invoker import RoutedInvoker
@@ -272,7 +272,8 @@ class Router(InvocationMixin):
         Raises:
             InvalidInputError: The router has no route table, or an argument is invalid.
             NotFoundError: The router has no cell of this name.
-            ConflictError: Other clients kept changing the table.
+            ConflictError: The cell is the last one that has no models to itself, and would get `models`; or other
+                clients kept changing the table.
 
         Example:
             ```python
@@ -327,9 +328,7 @@ class Router(InvocationMixin):
     def _called(self, models: Any, expected: Mapping[str, float] | None) -> Sequence[Any]:
         """Return the models that are called."""
         if models is not None:
-            if isinstance(models, str) or not isinstance(models, Iterable):
-                raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
-            return list(dict.fromkeys(models))
+            return named_models(models)
         if expected is not None:
             return list(expected)
         since = self._client._aws.clock.monotonic() - _RECENT
@@ -384,10 +383,11 @@ class Router(InvocationMixin):
         check_instance("rates", rates, Mapping)
         check_instance("sizes", sizes, Mapping)
         for model in rates:
+            check_instance("a name in rates", model, str)
             if model not in sizes:
                 raise InvalidInputError(f"sizes: the model {model!r} has a rate and no size", model=model)
-            check_number(f"rates[{model!r}]", rates[model], at_least=0)
-            check_number(f"sizes[{model!r}]", sizes[model], over=0)
+            check_number(f"rates[{model!r}]", rates[model], at_least=0, at_most=1e15)
+            check_number(f"sizes[{model!r}]", sizes[model], over=0, at_most=1e18)
         calls: dict[str, float] = {}
         memory: dict[str, int] = {}
         for model, rate in rates.items():

@@ -100,7 +100,7 @@ def table_of(body: Body, given: Mapping[str, Cell], where: str) -> RouteTable:
                 unreachable.add(name)
         check_models(cells.values())
         evacuated = {name for name, entry in body["cells"].items() if entry.get("evacuated", False)}
-        homes = {str(model): tuple(map(str, names)) for model, names in body.get("homes", {}).items()}
+        homes = {str(model): _homes(names) for model, names in body.get("homes", {}).items()}
     except (KeyError, TypeError, AttributeError, ValueError, MMEError) as error:
         raise ServiceError(
             f"the route table {where} is damaged: {error!r:.200}",
@@ -108,6 +108,12 @@ def table_of(body: Body, given: Mapping[str, Cell], where: str) -> RouteTable:
         ) from error
     gone = frozenset(evacuated | unreachable)
     return RouteTable(cells, gone, _placement(cells, gone, homes))
+
+
+def _homes(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{names!r:.80} is not a list of names of cells")
+    return tuple(names)
 
 
 def evacuated(router: str, name: str, cells: Sequence[Cell]) -> Change:
@@ -125,7 +131,7 @@ def evacuated(router: str, name: str, cells: Sequence[Cell]) -> Change:
         if entry.get("evacuated", False):
             return None if old is not None else body
         entry["evacuated"] = True
-        if not any(not one.get("evacuated", False) and not one.get("models") for one in body["cells"].values()):
+        if not _has_peer(body):
             raise ConflictError(
                 f"{router}: {name} was not evacuated, because no other cell would serve its models",
                 hint="admit another cell first",
@@ -154,7 +160,13 @@ def admitted(router: str, cell: Cell | str, cells: Sequence[Cell]) -> Change:
         wanted = {**(before or {}), **_entry(cell)}
         if before == wanted:
             return None if old is not None else body
+        served = _has_peer(body)
         body["cells"][cell.name] = wanted
+        if served and not _has_peer(body):
+            raise ConflictError(
+                f"{router}: {cell.name} does not get `models`, because no other cell would serve the other models",
+                hint="admit another cell without `models` first",
+            )
         return body
 
     return change
@@ -208,6 +220,11 @@ def rebalanced(
 
 def _begin(old: Body | None, cells: Sequence[Cell]) -> Body:
     return body_of(cells) if old is None else copy.deepcopy(old)
+
+
+def _has_peer(body: Body) -> bool:
+    """Return whether a cell serves that has no models to itself."""
+    return any(not one.get("evacuated", False) and not one.get("models") for one in body["cells"].values())
 
 
 def _find(body: Body, router: str, name: str) -> Body:
