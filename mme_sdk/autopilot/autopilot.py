@@ -201,7 +201,8 @@ class Autopilot:
         """Attach the step policy that follows the published metric; see `apply="metric"`.
 
         Args:
-            schedule: Whether to attach scheduled limits too, learned from the last week of the journal. Default False.
+            schedule: Whether to attach scheduled limits too, learned from the last week of the journal. They take the
+                place of those that were learned before. Default False.
 
         Raises:
             InvalidInputError: The bounds need more than 20 steps, or there is no journal to learn from.
@@ -211,8 +212,7 @@ class Autopilot:
 
     def detach(self) -> None:
         """Remove what `attach` made, apart from the scalable target: the endpoint keeps its size."""
-        learned = self._aws_schedule() if self._journal is not None else ()
-        self._aws.run(publishing.detach(self.endpoint, self.variant, learned))
+        self._aws.run(publishing.detach(self.endpoint, self.variant))
 
     def close(self) -> None:
         """Close the journal. The client stays open."""

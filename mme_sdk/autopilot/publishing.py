@@ -6,19 +6,21 @@ changes nothing. Without data the alarm does nothing: the endpoint keeps its siz
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Container, Iterable
 from typing import Any
 
 from mme_sdk.autopilot.decision import Bounds, Decision
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import Schedule
-from mme_sdk.endpoints.operations.calls import alarm_call, autoscaling_call, none_if_missing
+from mme_sdk.endpoints.operations.calls import alarm_call, autoscaling_call, none_if_missing, paginate
 from mme_sdk.endpoints.spec.scaling_requests import ALARM_PREFIX, scaling_target
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["METRIC", "NAMESPACE", "attach", "detach", "publish"]
 
 NAMESPACE, METRIC = "mme_sdk", "DesiredInstances"
+_LIMIT = re.compile(r"autopilot-(MON|TUE|WED|THU|FRI|SAT|SUN)-\d{4}")  # the name of a learned limit
 _MOST_STEPS = 20  # step adjustments of one policy
 
 
@@ -54,6 +56,8 @@ def publish(decision: Decision) -> Flow[None]:
 
 def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Schedule] = ()) -> Flow[None]:
     """Attach the policy that follows the metric, and scheduled limits. What has the same name is replaced.
+
+    New scheduled limits take the place of those that were learned before.
 
     Args:
         endpoint: Name of the endpoint.
@@ -115,7 +119,10 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
         TreatMissingData="missing",
         AlarmActions=[answer["PolicyARN"]],
     )
-    for one in schedule:
+    learned = tuple(schedule)
+    if learned:
+        yield from _delete_limits(endpoint, variant, keep={one.name for one in learned})
+    for one in learned:
         limits = {"MinCapacity": one.min, "MaxCapacity": one.max}
         yield autoscaling_call(
             "put_scheduled_action",
@@ -128,20 +135,27 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
         )
 
 
-def detach(endpoint: str, variant: str, schedule: Iterable[Schedule] = ()) -> Flow[None]:
-    """Remove the alarm, the policy and scheduled limits; other policies and the scalable target stay.
+def detach(endpoint: str, variant: str) -> Flow[None]:
+    """Remove the alarm, the policy and learned limits; other policies and the scalable target stay.
 
     Args:
         endpoint: Name of the endpoint.
         variant: Name of the production variant.
-        schedule: The scheduled limits to remove. Default: none.
     """
     target = scaling_target(endpoint, variant)
     yield from none_if_missing(alarm_call("delete_alarms", endpoint, AlarmNames=[_alarm_name(endpoint, variant)]))
     yield from none_if_missing(
         autoscaling_call("delete_scaling_policy", endpoint, **target, PolicyName=_policy_name(endpoint, variant))
     )
-    for one in schedule:
-        yield from none_if_missing(
-            autoscaling_call("delete_scheduled_action", endpoint, **target, ScheduledActionName=one.name)
-        )
+    yield from _delete_limits(endpoint, variant)
+
+
+def _delete_limits(endpoint: str, variant: str, keep: Container[str] = ()) -> Flow[None]:
+    """Delete the scheduled limits that an autopilot has learned, whenever that was."""
+    target = scaling_target(endpoint, variant)
+    found = yield from paginate(autoscaling_call("describe_scheduled_actions", endpoint, **target), "ScheduledActions")
+    for name in (str(one["ScheduledActionName"]) for one in found):
+        if _LIMIT.fullmatch(name) and name not in keep:
+            yield from none_if_missing(
+                autoscaling_call("delete_scheduled_action", endpoint, **target, ScheduledActionName=name)
+            )

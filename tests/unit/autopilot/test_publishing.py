@@ -10,6 +10,7 @@ import pytest
 
 from mme_sdk.autopilot import Bounds, Decision, Journal, Observed, State, decide, learned_floor, learned_schedule
 from mme_sdk.autopilot.publishing import attach, detach, publish
+from mme_sdk.endpoints import Schedule
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.alarms import Alarms
@@ -114,6 +115,25 @@ def test_detaching_leaves_the_size_and_other_policies(world):
     assert world.minutes(5, wanted=3) == 7
     assert list(world.store.all("scaling-policy")) == []
     assert list(world.store.all("alarm")) == []
+
+
+def test_limits_of_another_week_do_not_stay(world):
+    def limits(hour: int) -> tuple[Schedule, ...]:
+        at = datetime(2026, 3, 2, hour, 30, tzinfo=UTC)
+        return learned_schedule([attrs.evolve(decision(), at=at, wanted=6)], bounds)
+
+    def names() -> set[str]:
+        return {action["ScheduledActionName"] for _, action in world.store.all("scheduled-action")}
+
+    bounds = Bounds(smallest=2, largest=9)
+    world.run(attach("e", "AllTraffic", bounds, [Schedule(name="mine", when="cron(0 8 ? * MON *)", min=3)]))
+    world.run(attach("e", "AllTraffic", bounds, limits(8)))
+    world.run(attach("e", "AllTraffic", bounds, limits(14)))
+    assert names() == {"mine", *(one.name for one in limits(14))}
+    world.run(attach("e", "AllTraffic", bounds))
+    assert names() == {"mine", *(one.name for one in limits(14))}
+    world.run(detach("e", "AllTraffic"))
+    assert names() == {"mine"}
 
 
 def test_more_numbers_than_steps_are_refused():
