@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -146,7 +147,7 @@ def _explain(group: click.Group) -> None:
     @click.option("--journal", required=True, help="S3 prefix or directory of the decisions.")
     @click.option(
         "--hours",
-        type=click.FloatRange(min=0, min_open=True, max=87_600),
+        type=click.FloatRange(min=0, min_open=True, max=1e7),
         default=24.0,
         show_default=True,
         help="How far to look back.",
@@ -161,6 +162,8 @@ def _explain(group: click.Group) -> None:
         """Tell the decisions about ENDPOINT in the journal, with their reasons."""
         from mme_sdk.autopilot import Journal
 
+        if math.isnan(hours):
+            raise click.UsageError("--hours must be a number.")
         start = datetime.now(UTC) - timedelta(hours=hours)
         found = Journal(journal, endpoint_url=shell.s3_url).read(endpoint=endpoint, variant=variant, start=start)
         different = [one for one in found if repeat and one.repeat().to_dict() != one.to_dict()]

@@ -25,6 +25,7 @@ from mme_sdk.autopilot import (
     State,
     decide,
 )
+from mme_sdk.cli.__main__ import main
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.planning import Catalogue
 
@@ -183,3 +184,9 @@ def test_a_directory_that_is_a_file_raises_no_error_of_python(tmp_path: Path) ->
     with pytest.raises(StorageError, match="cannot be read"):
         Journal(tmp_path).read()
     assert Journal(tmp_path / "absent").read() == []
+
+
+@pytest.mark.parametrize("hours", ["1e12", "1e400", "nan", "-1"])
+def test_hours_before_the_first_year_are_a_usage_error(hours: str, tmp_path: Path) -> None:
+    assert main(["autopilot", "explain", "e", "--journal", str(tmp_path), "--hours", hours]) == 64
+    assert main(["autopilot", "explain", "e", "--journal", str(tmp_path), "--hours", "1e7"]) == 0
