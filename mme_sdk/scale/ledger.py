@@ -205,12 +205,17 @@ def _hashes(frame: pd.DataFrame) -> list[int]:
 
 def _text(value: Any) -> str | None:
     """Return a value of a column of objects as text, so that 1 and True, which are equal, differ."""
-    if isinstance(value, str) or value is None:
+    if value is None or (isinstance(value, str) and (value.isascii() or _is_unicode(value))):
         return value
     if hasattr(value, "tolist"):
         value = value.tolist()  # engines make arrays of lists
     missing = value is import_pandas().NA or (isinstance(value, float) and value != value)
     return None if missing else f"{type(value).__name__} {value!r}"
+
+
+def _is_unicode(text: str) -> bool:
+    """Return whether a text has no lone surrogates, which pandas cannot hash."""
+    return not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _places(hashes: list[int], names: list[str], counts: Mapping[str, int]) -> list[int]:
@@ -220,4 +225,4 @@ def _places(hashes: list[int], names: list[str], counts: Mapping[str, int]) -> l
 
 
 def _number_of(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big") >> 1

@@ -234,3 +234,16 @@ def test_ranges_are_whole_however_an_engine_cuts_them(size: int) -> None:
     assert len(seen) == len(set(seen)) == marked[RANGE].nunique()
     assert list(whole_ranges([])) == []
     assert np.array_equal(np.sort(seen), np.sort(marked[RANGE].unique()))
+
+
+def test_a_text_that_is_not_unicode_fails_its_rows_and_not_the_table(tmp_path: Path) -> None:
+    model = Doubles()
+    small = pd.DataFrame({"id": ["a", "b"], "tenant": ["m.tar.gz"] * 2, "x": [1, 2]})
+    for column in ("tenant", "x"):
+        frame = small.assign(**{column: pd.Series(["\ud800", small[column].iloc[1]], dtype=object)})
+        part = score_part(frame, scorer(model, rows_per_call=1), ledger=tmp_path)
+        with ThreadPoolExecutor(1) as workers:
+            whole = score(frame, scorer(model, rows_per_call=1), workers=workers, ledger=tmp_path)
+        for scored in (part, whole):
+            assert scored["id"].tolist() == ["a", "b"]
+            assert scored["error"].notna().tolist() == [True, False]
