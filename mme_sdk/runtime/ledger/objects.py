@@ -178,12 +178,17 @@ class DirectoryObjects:
 def is_ledger(address: object) -> bool:
     """Tell whether an address is one of a ledger: an S3 address, a path that ends with a slash, or a directory.
 
+    What cannot be the path of a file is one too, so that `objects_at` refuses it.
+
     Args:
         address: The address.
     """
-    if isinstance(address, str) and (address[:5].lower() == "s3://" or address.endswith(("/", os.sep))):
+    if not isinstance(address, (str, os.PathLike)):
         return True
-    return isinstance(address, (str, os.PathLike)) and Path(address).is_dir()
+    path = os.fspath(address)
+    if not isinstance(path, str) or not path or "://" in path or path.endswith(("/", os.sep)):
+        return True
+    return Path(path).is_dir()
 
 
 def objects_at(address: str | os.PathLike[str]) -> Objects:

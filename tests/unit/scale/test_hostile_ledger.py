@@ -9,9 +9,13 @@ from typing import Any
 
 import pytest
 
+from mme_sdk.aws import Aws
+from mme_sdk.endpoints.collection import Endpoints
 from mme_sdk.errors import IntegrityError, InvalidInputError
+from mme_sdk.runtime import RuntimeInvoker
 from mme_sdk.runtime.ledger.entries import decode, encode
 from mme_sdk.runtime.ledger.objects import objects_at
+from tests.support.runtime.ledgers import Doubles
 
 KEY = "a" * 40
 FACTS: dict[str, Any] = {
@@ -58,3 +62,11 @@ def test_a_fact_that_is_not_one_of_an_answer_is_refused(change: dict[str, Any]) 
 def test_an_address_that_no_ledger_has_is_refused(address: Any) -> None:
     with pytest.raises(InvalidInputError, match="ledger"):
         objects_at(address)
+
+
+@pytest.mark.parametrize("checkpoint", [5, b"x", [], {}, "", "http://host/jobs"])
+def test_a_checkpoint_that_is_neither_a_file_nor_a_ledger_is_refused(checkpoint: Any) -> None:
+    aws = Aws(region="eu-west-3")
+    endpoint = Endpoints(aws, lambda: RuntimeInvoker(aws, Doubles())).handle("scoring")
+    with pytest.raises(InvalidInputError, match="S3 address"):
+        list(endpoint.invoke_many([b"1\n"], model_of=lambda _: "m.tar.gz", checkpoint=checkpoint))
