@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from mme_sdk.local import ControlSettings, LocalSageMaker
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "examples" / "endpoints"
@@ -43,6 +44,15 @@ SHOWN = {
 
 def test_every_example_is_run_here():
     assert {path.stem for path in FOLDER.glob("*.py")} - {"models"} == set(SHOWN)
+
+
+@pytest.fixture(scope="module")
+def local():
+    """A host of its own: the examples show that nothing is left, and other tests leave resources on theirs."""
+    with LocalSageMaker(
+        control=ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
+    ) as host:
+        yield host
 
 
 @pytest.fixture

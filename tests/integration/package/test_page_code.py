@@ -39,7 +39,7 @@ def output_fn(prediction, accept):
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
-    "router", "scale", "transport",
+    "autopilot", "router", "scale", "shared", "transport",
     "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/boto3", "howto/canary",
     "howto/cold-starts", "howto/copy-models", "howto/deadlines", "howto/images-and-bytes", "howto/kms", "howto/logs",
     "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/score-a-file",
@@ -99,6 +99,7 @@ def test_the_code_of_a_page_runs(
         name="scoring", models="s3://ml-models/prod/", image="own:1", instance_type="ml.m5.large", role=ROLE
     )
     spec.to_yaml(tmp_path / "scoring.yaml")
+    (tmp_path / "models.csv").write_text("model,memory_bytes\nfraud/v3.tar.gz,50000000\nspam/v1.tar.gz,50000000\n")
     found = blocks(page)
     assert found
     names: dict[str, Any] = {}
