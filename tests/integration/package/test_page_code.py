@@ -99,7 +99,7 @@ def test_the_code_of_a_page_runs(
         name="scoring", models="s3://ml-models/prod/", image="own:1", instance_type="ml.m5.large", role=ROLE
     )
     spec.to_yaml(tmp_path / "scoring.yaml")
-    (tmp_path / "models.csv").write_text("model,memory_bytes\nfraud/v3.tar.gz,50000000\nspam/v1.tar.gz,50000000\n")
+    (tmp_path / "models.csv").write_text("model,memory_bytes,disk_bytes\nfraud/v3.tar.gz,50000000,50000000\n")
     found = blocks(page)
     assert found
     names: dict[str, Any] = {}
