@@ -77,7 +77,7 @@ def named_models(models: Any) -> list[str | ModelVersion]:
     """Return models that a caller named, each once.
 
     Raises:
-        InvalidInputError: It is no list of models.
+        InvalidInputError: It is not a list of models.
     """
     if isinstance(models, str) or not isinstance(models, Iterable):
         raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
