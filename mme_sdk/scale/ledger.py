@@ -207,7 +207,7 @@ def _text(value: Any) -> str | None:
     """Return a value of a column of objects as text, so that 1 and True, which are equal, differ."""
     if value is None or (isinstance(value, str) and (value.isascii() or _is_unicode(value))):
         return value
-    if hasattr(value, "tolist"):
+    if not isinstance(value, str) and hasattr(value, "tolist"):
         value = value.tolist()  # engines make arrays of lists
     missing = value is import_pandas().NA or (isinstance(value, float) and value != value)
     return None if missing else f"{type(value).__name__} {value!r}"
