@@ -11,7 +11,7 @@ from mme_sdk.fleet.instance import Copy, Instance, State
 from mme_sdk.fleet.instance_policy import Footprint, InstancePolicy
 from mme_sdk.fleet.policy import FleetPolicy
 from mme_sdk.fleet.records import Counters, FleetSnapshot, InstanceSnapshot, ModelSnapshot
-from mme_sdk.fleet.routing import RandomRouting, Routing, Scatter, Sticky
+from mme_sdk.fleet.routing import RandomRouting, Routing, RoutingName, Scatter, Sticky
 
 __all__ = [
     "Command",
@@ -35,6 +35,7 @@ __all__ = [
     "ModelSnapshot",
     "RandomRouting",
     "Routing",
+    "RoutingName",
     "Run",
     "Scatter",
     "State",

@@ -6,9 +6,13 @@ import attrs
 
 from mme_sdk._validation import number
 from mme_sdk.fleet.instance_policy import InstancePolicy
-from mme_sdk.fleet.routing import Routing, Sticky
+from mme_sdk.fleet.routing import Routing, RoutingName, Sticky, routing_named
 
 __all__ = ["FleetPolicy"]
+
+
+def _routing(value: Routing | RoutingName) -> Routing:
+    return routing_named(value) if isinstance(value, str) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +29,8 @@ class FleetPolicy(InstancePolicy):
             volume of each instance (undocumented). Default `Lru`.
         spill_outstanding: Number of outstanding requests for a model on one instance from which the model is loaded on
             another instance (undocumented). Default 8.
-        routing: Rule that selects the instance for a request (undocumented). Default `Sticky()`.
+        routing: Rule that selects the instance for a request (undocumented), or its name: `sticky`, `sticky_to_memory`,
+            `scatter` or `random`. Default `Sticky()`.
 
     Example:
         >>> FleetPolicy(memory_bytes=8 << 30, volume_bytes=30 << 30).loader_slots
@@ -33,4 +38,4 @@ class FleetPolicy(InstancePolicy):
     """
 
     spill_outstanding: int = attrs.field(default=8, validator=number(at_least=1, integer=True))
-    routing: Routing = attrs.field(factory=Sticky)
+    routing: Routing = attrs.field(factory=Sticky, converter=_routing)

@@ -7,12 +7,16 @@ more instances. The exact rules are undocumented.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.fleet.instance import Copy, Instance, State
 from mme_sdk.protocols import Rng
 
-__all__ = ["RandomRouting", "Routing", "Scatter", "Sticky"]
+__all__ = ["RandomRouting", "Routing", "RoutingName", "Scatter", "Sticky", "routing_named"]
+
+RoutingName = Literal["sticky", "sticky_to_memory", "scatter", "random"]
+"""Names of the rules in settings."""
 
 
 class Routing(Protocol):
@@ -44,7 +48,15 @@ class Sticky:
     in the same state, the one with the fewest outstanding requests is selected; of equal ones, the oldest. Without a
     usable copy, the instance with the fewest outstanding requests is selected, then the one with the least memory in
     use, then a random one.
+
+    Args:
+        files: Whether a model that is in no memory returns to an instance that has its files. AWS does not document it.
+            False places it as if no instance had them, so that it can move to an instance with free memory. Default
+            True.
     """
+
+    def __init__(self, *, files: bool = True) -> None:
+        self._highest_rank = 2 if files else 1
 
     def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
         """Return the instance for a request; see `Routing.choose`.
@@ -63,19 +75,24 @@ class Sticky:
         held = 0
         for copy in copies.values():
             instance = copy.instance
-            if instance.draining:
+            rank = copy.rank
+            if instance.draining or rank > self._highest_rank:
                 continue
             held += 1
-            key = (copy.rank, copy.outstanding)
+            key = (rank, copy.outstanding)
             if copy.outstanding < spill and key < best_key:
                 best, best_key = copy, key
         if best is not None:
             return best.instance
+        usable = {
+            name: copy
+            for name, copy in copies.items()
+            if not copy.instance.draining and copy.rank <= self._highest_rank
+        }
         if held < len(instances):
-            return self._place([each for each in instances if each.id not in copies], rng)
+            return self._place([each for each in instances if each.id not in usable], rng)
         # Every instance has a copy, and every copy has `spill` or more outstanding requests.
-        usable = [copy for copy in copies.values() if not copy.instance.draining]
-        return min(usable, key=lambda copy: (copy.state is not State.LOADED, copy.outstanding)).instance
+        return min(usable.values(), key=lambda copy: (copy.state is not State.LOADED, copy.outstanding)).instance
 
     @staticmethod
     def _place(free: Sequence[Instance], rng: Rng) -> Instance:
@@ -127,3 +144,22 @@ class RandomRouting:
             One of `instances`.
         """
         return _draw(instances, rng)
+
+
+def routing_named(name: RoutingName) -> Routing:
+    """Return a rule by its name in settings.
+
+    Args:
+        name: `sticky`: `Sticky()`. `sticky_to_memory`: `Sticky(files=False)`. `scatter`: `Scatter()`. `random`:
+            `RandomRouting()`.
+
+    Raises:
+        InvalidInputError: No rule has this name.
+    """
+    if name not in get_args(RoutingName):
+        raise InvalidInputError(
+            f"routing must be one of {', '.join(map(repr, get_args(RoutingName)))}, not {name!r:.40}"
+        )
+    if name.startswith("sticky"):
+        return Sticky(files=name == "sticky")
+    return Scatter() if name == "scatter" else RandomRouting()

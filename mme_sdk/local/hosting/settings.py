@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
-from mme_sdk._validation import as_int, number, optional, optional_int
+from mme_sdk._validation import as_int, number, one_of, optional, optional_int
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.fleet import RoutingName
 from mme_sdk.local.hosting.gpus import Gpu
 
 __all__ = ["HostingSettings"]
@@ -62,6 +63,9 @@ class HostingSettings:
             number of vCPUs if that is larger. Default 2.
         spill_outstanding: Number of outstanding requests for a model on one instance from which the fleet uses a
             further instance for that model. Default 8.
+        routing: Which instance gets a request, which AWS documents in part: `sticky`, one that has the model in memory,
+            is loading it, or has its files, in this order; `sticky_to_memory`, the same, but files do not count;
+            `scatter`, one that has it in memory, else a random one; `random`. Default `sticky`.
         memory_per_byte: Expected memory of a model per byte of its extracted archive, in bytes. Default 1.
         memory_per_model: Expected memory of a model in addition to `memory_per_byte`, in bytes. Default 4 MiB.
         serve_deleted: Whether a cached model is still served after its archive was deleted from S3. Default True.
@@ -106,6 +110,7 @@ class HostingSettings:
     volume_bytes: int | None = _whole(None)
     loader_slots: int = _whole(2)
     spill_outstanding: int = _whole(8)
+    routing: RoutingName = attrs.field(default="sticky", validator=one_of(*get_args(RoutingName)))
     memory_per_byte: float = _at_least_zero(1.0)
     memory_per_model: int = attrs.field(
         default=4 * 1024 * 1024, converter=as_int, validator=number(at_least=0, integer=True)

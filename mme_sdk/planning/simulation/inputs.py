@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TypeAlias, get_args
 
 import attrs
 import numpy as np
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mme_sdk._validation import number, one_of
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.fleet import FleetPolicy, RandomRouting, Routing, Scatter, Sticky
+from mme_sdk.fleet import FleetPolicy, RoutingName
 
 __all__ = [
     "DISK",
@@ -29,7 +29,6 @@ __all__ = [
 Floats: TypeAlias = npt.NDArray[np.float64]
 Singles: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
-RoutingName = Literal["sticky", "scatter", "random"]
 
 _count = number(at_least=1, integer=True)
 
@@ -50,8 +49,10 @@ class FleetConfig:
         spill_outstanding: Number of outstanding requests for a model on one instance from which SageMaker loads the
             model on another instance. Default 8.
         cache_enabled: False for `ModelCacheSetting=Disabled`. Default True.
-        routing: `sticky` (the default): a request goes to an instance that has the model, as AWS documents. `scatter`:
-            only to an instance that has it in memory. `random`: to every instance, the worst case.
+        routing: `sticky` (the default): a request goes to an instance that has the model, as AWS documents.
+            `sticky_to_memory`: the same, but a model that is in no memory is placed as if no instance had its files.
+            `scatter`: only to an instance that has it in memory, else to a random one. `random`: to every instance, the
+            worst case.
 
     Example:
         >>> FleetConfig(instances=2, workers=4, memory_bytes=12 << 30, volume_bytes=30 << 30).loader_slots
@@ -65,18 +66,17 @@ class FleetConfig:
     loader_slots: int = attrs.field(default=2, validator=_count)
     spill_outstanding: int = attrs.field(default=8, validator=_count)
     cache_enabled: bool = True
-    routing: RoutingName = attrs.field(default="sticky", validator=one_of("sticky", "scatter", "random"))
+    routing: RoutingName = attrs.field(default="sticky", validator=one_of(*get_args(RoutingName)))
 
     def policy(self) -> FleetPolicy:
         """Return the policy for `mme_sdk.fleet`."""
-        choices: dict[str, Routing] = {"sticky": Sticky(), "scatter": Scatter(), "random": RandomRouting()}
         return FleetPolicy(
             memory_bytes=int(self.memory_bytes),
             volume_bytes=int(self.volume_bytes),
             loader_slots=int(self.loader_slots),
             spill_outstanding=int(self.spill_outstanding),
             cache_enabled=self.cache_enabled,
-            routing=choices[self.routing],
+            routing=self.routing,
         )
 
 

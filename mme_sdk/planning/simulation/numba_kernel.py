@@ -21,8 +21,8 @@ __all__ = ["DISCARDS", "DUPLICATES", "EVICTIONS", "LISTS", "NEVER", "ROUTINGS", 
 _NONE, _ABSENT, _DOWNLOADING, _ON_DISK, _LOADING, _LOADED = range(6)
 _DOWNLOADED, _LOAD_ENDED, _WAKE, _IDLE = range(4)
 _HIT, _JOINED, _DISK, _S3 = range(4)
-ROUTINGS = ("sticky", "scatter", "random")
-_STICKY, _SCATTER, _RANDOM = range(3)
+ROUTINGS = ("sticky", "scatter", "random", "sticky_to_memory")
+_STICKY, _SCATTER, _RANDOM, _TO_MEMORY = range(4)
 _MEMORY, _VOLUME, _QUEUE, _MEMORY_QUEUE, _VOLUME_QUEUE = range(5)  # the lists of an instance
 LISTS = 5
 TALLIES = 8
@@ -362,6 +362,14 @@ def _draw(count, s):  # type: ignore[no-untyped-def]
 
 
 @_compile
+def _is_free(copy, c, s):  # type: ignore[no-untyped-def]
+    """Return whether the instance of a copy counts as one without the model."""
+    if s.state[copy] == _NONE:
+        return True
+    return c.routing == _TO_MEMORY and s.state[copy] != _LOADED and s.waiting[copy] == 0
+
+
+@_compile
 def _choose(model, now, c, s):  # type: ignore[no-untyped-def]
     """Return the copy to which a request goes; it may not exist yet."""
     base = model * c.instances
@@ -369,10 +377,12 @@ def _choose(model, now, c, s):  # type: ignore[no-untyped-def]
         return base + _draw(c.instances, s)
     best, best_rank, best_count, best_born = -1, 9, 0, 0
     short, short_rank, short_count, short_born = -1, 9, 0, 0
+    held = 0
     if s.copies[model] > 0:
         for copy in range(base, base + c.instances):
-            if s.state[copy] == _NONE:
+            if _is_free(copy, c, s):
                 continue
+            held += 1
             count = _outstanding(copy, now, s)
             rank = 0 if s.state[copy] == _LOADED else 1 if s.waiting[copy] > 0 else 2
             born = s.born[copy]
@@ -392,11 +402,11 @@ def _choose(model, now, c, s):  # type: ignore[no-untyped-def]
         return best
     if c.routing == _SCATTER:
         return base + _draw(c.instances, s)
-    if s.copies[model] == c.instances:
+    if held == c.instances:
         return short
     least, least_memory, tied = -1, 0, 0
     for instance in range(c.instances):
-        if s.state[base + instance] != _NONE:
+        if not _is_free(base + instance, c, s):
             continue
         count = _load_of(instance, now, c, s)
         s.load_of[instance] = count
@@ -406,7 +416,7 @@ def _choose(model, now, c, s):  # type: ignore[no-untyped-def]
             tied += 1
     skip = _draw(tied, s)
     for instance in range(c.instances):
-        if s.state[base + instance] != _NONE:
+        if not _is_free(base + instance, c, s):
             continue
         if s.load_of[instance] == least and s.memory_used[instance] == least_memory:
             if skip == 0:
@@ -463,6 +473,7 @@ def _run(c, s):  # type: ignore[no-untyped-def]
             and (
                 c.routing == _RANDOM
                 or (c.routing == _SCATTER and s.state[copy] != _LOADED)
+                or _is_free(copy, c, s)
                 or _outstanding(copy, now, s) >= c.spill
             )
         ):

@@ -106,6 +106,8 @@ class _Run:
         if config.routing == "random":
             return self.draw(self.instances)
         spill, scatter = config.spill_outstanding, config.routing == "scatter"
+        if config.routing == "sticky_to_memory":
+            copies = [copy for copy in copies if copy.state == _LOADED or copy.waiting]
         if len(copies) == 1 and not scatter and copies[0].outstanding(now) < spill:  # the usual case
             return copies[0].instance
         best, best_key = None, (9, 0)
@@ -124,7 +126,8 @@ class _Run:
             return self.draw(self.instances)
         if len(copies) == len(self.instances):
             return copies[keys.index(min(keys))].instance
-        free = [each for each in self.instances if model not in each.copies]
+        held = {copy.instance for copy in copies}
+        free = [each for each in self.instances if each not in held]
         loads = [(each.outstanding(now), each.memory_used) for each in free]
         least = min(loads)
         return self.draw([each for each, load in zip(free, loads, strict=True) if load == least])

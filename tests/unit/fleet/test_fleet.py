@@ -17,6 +17,7 @@ from mme_sdk.fleet import (
     RandomRouting,
     Run,
     State,
+    Sticky,
     Unload,
 )
 
@@ -345,3 +346,21 @@ def test_misuse_is_refused():
             FleetPolicy(**{"memory_bytes": 1, "volume_bytes": 1} | bad)
     with pytest.raises(InvalidInputError):
         Footprint(disk_bytes=-1, memory_bytes=1)
+
+
+@pytest.mark.parametrize(("files", "loads"), [(True, 8), (False, 2)])
+def test_a_model_that_was_evicted_moves_to_an_instance_with_free_memory_if_files_do_not_count(files, loads):
+    fleet = make(routing=Sticky(files=files), volume_bytes=1000)
+    models = ["a", "b", "c", "d"]  # two fit into memory
+    for model in models:
+        serve(fleet, f"first {model}", model)
+    fleet.add_instance("i1", now=1.0)
+    seen = [each for turn in range(2) for model in models for each in serve(fleet, f"{turn} {model}", model, now=2.0)]
+    assert sum(isinstance(each, Load) for each in seen) == loads
+    assert {each.instance for each in seen if isinstance(each, Load)} == ({"i0"} if files else {"i1"})
+
+
+def test_a_rule_of_routing_has_a_name():
+    assert isinstance(FleetPolicy(memory_bytes=1, volume_bytes=1, routing="random").routing, RandomRouting)
+    with pytest.raises(InvalidInputError, match="'sticky', 'sticky_to_memory', 'scatter', 'random', not 'best'"):
+        FleetPolicy(memory_bytes=1, volume_bytes=1, routing="best")

@@ -90,7 +90,7 @@ def table(**changed):
         ),
         (
             lambda: FleetConfig(**SITE | BEST),
-            "routing must be one of 'sticky', 'scatter', 'random', not 'best'",
+            "routing must be one of 'sticky', 'sticky_to_memory', 'scatter', 'random', not 'best'",
         ),
         (lambda: FleetConfig(**SITE | FLOATS), "workers must be a whole number"),
         (lambda: Traffic(**CALLS | {"times": ["noon"]}), "arrays of numbers"),

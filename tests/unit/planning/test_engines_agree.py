@@ -46,6 +46,14 @@ SITES = {
         "routing": "scatter",
         "spill_outstanding": 3,
     },
+    "to memory": {
+        "instances": 3,
+        "workers": 2,
+        "memory_bytes": 900,
+        "volume_bytes": 2500,
+        "routing": "sticky_to_memory",
+        "spill_outstanding": 3,
+    },
     "random": {"instances": 3, "workers": 2, "memory_bytes": 1500, "volume_bytes": 2500, "routing": "random"},
     "no cache": {"instances": 2, "workers": 2, "memory_bytes": 1500, "volume_bytes": 2500, "cache_enabled": False},
 }
@@ -83,7 +91,7 @@ def test_fast_engines_agree_with_the_fleet(config, engine, rate):
             "loader_slots": st.integers(1, 4),
             "spill_outstanding": st.integers(1, 9),
             "cache_enabled": st.booleans(),
-            "routing": st.sampled_from(["sticky", "scatter", "random"]),
+            "routing": st.sampled_from(["sticky", "sticky_to_memory", "scatter", "random"]),
         }
     ),
 )

@@ -67,15 +67,15 @@ class MultiModelVariant(Variant):
         container = next(one for one in plan.containers if one.mode == "MultiModel")
         self._bucket, prefix = split(container.model_data_url or "")
         self._prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+        slots = settings.loader_slots if container.model_cache else max(settings.loader_slots, self.capacity.vcpus)
         self.fleet = Fleet(
             FleetPolicy(
                 memory_bytes=self.capacity.memory_bytes,
                 volume_bytes=self.capacity.volume_bytes,
-                loader_slots=settings.loader_slots
-                if container.model_cache
-                else max(settings.loader_slots, self.capacity.vcpus),
+                loader_slots=slots,
                 spill_outstanding=settings.spill_outstanding,
                 cache_enabled=container.model_cache,
+                routing=settings.routing,
             ),
             shared.rng,
         )
