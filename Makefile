@@ -2,8 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest
-# Four on two cores: tests wait for processes that start and end. Files run in order, the longest folders first.
-WORKERS := 4
+# Three on two cores: a third of the time of a test is waiting for processes that start and end.
+WORKERS := 3
 
 export PIP_CACHE_DIR ?= $(CURDIR)/.cache/pip
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -47,7 +47,7 @@ imports: .venv/.dev ## Imports point down, no circle, no folder or file too larg
 	$(BIN)/python scripts/check_layout.py
 
 tests: .venv/.dev ## All tests, without the slow suites
-	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 unit: .venv/.dev ## The tests that start no process and open no socket (under a minute)
 	$(PYTEST) -m "not slow" -n 2 --dist loadfile tests/unit
