@@ -112,11 +112,11 @@ def main() -> None:
         peaks: list[float] = []
         for count in (most // 10, most):
             words = [sys.executable, __file__, "--one", operation, "--models", str(count)]
-            told = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
-            peaks.append(told["peak"])
+            found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+            peaks.append(found["peak"])
             grown = "" if len(peaks) == 1 else f"{(peaks[1] - peaks[0]) / (count - most // 10) * 1e5:.0f}"
             print(
-                f"| {operation} | {count:,} | {told['cpu']:.1f} | {told['before']:.0f} | {told['peak']:.0f} | {grown} |"
+                f"| {operation} | {count:,} | {found['cpu']:.1f} | {found['before']:.0f} | {found['peak']:.0f} | {grown} |"
             )
 
 

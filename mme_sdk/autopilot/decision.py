@@ -398,11 +398,16 @@ def _with_hysteresis(
     return before - 1, at
 
 
+def _midnight(at: datetime) -> datetime:
+    """Return when the day began: a day of money is one of UTC, whatever the zone of the clock."""
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def _spent(past: State, at: datetime, price: float | None) -> float:
     """Return the money spent on the day of `at` until `at`, if what ran after the last decision was as it left it."""
     if past.at is None or price is None:
         return 0.0
-    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = _midnight(at)
     hours = max(0.0, (at - max(past.at, midnight)).total_seconds() / 3600.0)
     return (past.spent if past.at >= midnight else 0.0) + past.count * price * hours
 
@@ -414,7 +419,7 @@ def _allowed(bounds: Bounds, machine: Machine, spent: float, at: datetime) -> tu
     """
     if bounds.money_per_day is None or machine.price is None:
         return bounds.largest, ""
-    end = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    end = _midnight(at) + timedelta(days=1)
     rest = (end - at).total_seconds() / 3600.0
     soon = min(0.5, rest)
     left = bounds.money_per_day - spent - bounds.smallest * machine.price * (rest - soon)

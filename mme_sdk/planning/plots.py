@@ -272,8 +272,8 @@ def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
     axes.set_yticks(np.arange(len(table)), table["case"])
     axes.set_xscale("log")
     low, high = min(1.0, float(ratio.min())), max(1.0, float(ratio.max()))
-    room = max(high / low, 1.5) ** 0.18  # for the numbers beside the bars
-    axes.set_xlim(min(low / room, 0.9), max(high * room, 1.25))
+    margin = max(high / low, 1.5) ** 0.18  # for the numbers beside the bars
+    axes.set_xlim(min(low / margin, 0.9), max(high * margin, 1.25))
     narrow = high < 8.0 and low > 0.2
     _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0) if narrow else (1.0, 3.0))
     for row, (times, shown) in enumerate(zip(known, ratio, strict=True)):

@@ -61,7 +61,7 @@ def balanced(
     bytes_of = {model: sizes[model] * -math.expm1(-rate * stay) for model, rate in called.items()}
     all_calls, all_bytes = sum(called.values()), sum(bytes_of.values())
     used = {cell: [0.0, 0.0] for cell in weights}
-    room = {cell: bound * weight / whole for cell, weight in weights.items()}
+    limit = {cell: bound * weight / whole for cell, weight in weights.items()}
 
     def share(model: str) -> tuple[float, float]:
         return called[model] / all_calls, bytes_of[model] / all_bytes
@@ -70,9 +70,9 @@ def balanced(
     for model in sorted(called, key=lambda one: (-max(share(one)), one)):
         calls, size = share(model)
         ranked = placement.ranked(model)
-        copies = _copies(calls, [room[cell] for cell in ranked], called[model] * stay)
+        copies = _copies(calls, [limit[cell] for cell in ranked], called[model] * stay)
         full = {
-            cell: max((used[cell][0] + calls / copies) / room[cell], (used[cell][1] + size) / room[cell])
+            cell: max((used[cell][0] + calls / copies) / limit[cell], (used[cell][1] + size) / limit[cell])
             for cell in ranked
         }
         fits = [cell for cell in ranked if full[cell] <= 1]
@@ -88,11 +88,11 @@ def balanced(
     return found
 
 
-def _copies(calls: float, rooms: list[float], calls_in_stay: float) -> int:
+def _copies(calls: float, limits: list[float], calls_in_stay: float) -> int:
     """Return how many cells a model needs for its calls: as few as bear them, while each copy stays in memory."""
     count, borne = 0, 0.0
-    for room in rooms:
-        count, borne = count + 1, borne + room
+    for limit in limits:
+        count, borne = count + 1, borne + limit
         if borne >= calls:
             break
     return max(1, min(count, int(calls_in_stay / _STAYS)) if math.isfinite(calls_in_stay) else count)

@@ -52,8 +52,8 @@ def reasons(
 ) -> tuple[str, ...]:
     """Return why this option was chosen, why the others were not, and which inputs are uncertain, as sentences."""
     cheaper = _cheaper(best, options)
-    told = {each.layout.mode for each in cheaper}
-    others = _others(best, [each for each in options if each.meets or each.layout.mode not in told])
+    covered = {each.layout.mode for each in cheaper}
+    others = _others(best, [each for each in options if each.meets or each.layout.mode not in covered])
     lines = [*_verdict(best, search), *map(_refused, cheaper), *_hosting(best, search), *others]
     lines += _loss(best)
     lines += _headroom(best)

@@ -77,16 +77,16 @@ def _shared(search: LayoutSearch) -> list[tuple[HostingLayout, HostingEstimate]]
     ]
     found: list[tuple[HostingLayout, HostingEstimate]] = []
     memory = 0.0
-    for cost, room, name, count in sorted(listed):
+    for cost, negative_memory, name, count in sorted(listed):
         if search.budget is not None and cost > search.budget:
             break
-        if -room <= 1.02 * memory:
+        if -negative_memory <= 1.02 * memory:
             continue
         layout = HostingLayout(mode="shared", instance_type=name, count=count)
         one = search.estimate(layout)
         if one.overloads:
             continue
-        memory = -room
+        memory = -negative_memory
         found.append((layout, one))
         if one.cold_rate <= _NONE:
             break

@@ -179,11 +179,11 @@ class SharedPace:
         self._done, self._throttled = 0, _NEVER
         link, endpoint, worker = self._link, self._endpoint, self._link.worker
         try:
-            told = ask
+            sent = ask
             if link.alone:
                 known = 0.0 if self._given else self._rate
-                told = Ask(given=self._given, want=0, done=ask.done, throttled=-1.0, known=known)
-            grant = yield RunFlow(link.trip(lambda store: store.reserve(endpoint, worker, told)))
+                sent = Ask(given=self._given, want=0, done=ask.done, throttled=-1.0, known=known)
+            grant = yield RunFlow(link.trip(lambda store: store.reserve(endpoint, worker, sent)))
             if grant is None or link.alone:
                 grant = self._ask_locally(ask, asked)
             else:

@@ -82,8 +82,8 @@ class RedisStore:
 
     def reserve(self, endpoint: str, worker: str, ask: Ask) -> Grant:
         """Reserve calls; see `Store.reserve`."""
-        told = (repr(ask.given), ask.want, ask.done, repr(ask.throttled), repr(ask.known))
-        count, starts_in, gap, rate, workers = map(float, self._run("reserve", endpoint, worker, "", *told))
+        values = (repr(ask.given), ask.want, ask.done, repr(ask.throttled), repr(ask.known))
+        count, starts_in, gap, rate, workers = map(float, self._run("reserve", endpoint, worker, "", *values))
         return Grant(int(count), starts_in, gap, rate, int(workers))
 
     def acquire(self, endpoint: str, model: str, worker: str, *, seconds: float) -> tuple[bool, str]:

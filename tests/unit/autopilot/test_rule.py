@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 
 import attrs
 import numpy as np
@@ -184,8 +184,8 @@ def test_moves_an_hour_are_bounded():
     assert late.action == "grow"
 
 
-@pytest.mark.parametrize("limit", [11.0, 13.0, 20.0, 40.0])
-def test_money_of_a_day_is_never_exceeded_whatever_the_traffic(limit):
+@pytest.mark.parametrize(("limit", "hours"), [(11.0, 0), (13.0, 0), (20.0, 0), (40.0, 0), (11.0, 9), (13.0, -8)])
+def test_money_of_a_day_is_never_exceeded_whatever_the_traffic_and_the_zone_of_the_clock(limit, hours):
     bounds = Bounds(smallest=2, largest=12, money_per_day=limit)
     midnight = datetime(2026, 3, 5, tzinfo=UTC)
     state, count, spent = State(at=midnight, count=2), 2, 0.0
@@ -193,7 +193,7 @@ def test_money_of_a_day_is_never_exceeded_whatever_the_traffic(limit):
     for minute in range(1, 1440):
         spent += count * 0.2 / 60.0
         if minute % 15 == 0:
-            at = midnight + timedelta(minutes=minute)
+            at = (midnight + timedelta(minutes=minute)).astimezone(timezone(timedelta(hours=hours)))
             load = Demand(
                 at=at, models=tuple(f"m{number}" for number in range(40)), minutes=60, newest=at,
                 counts=rng.integers(500, 1000, (40, 4)), profiles=tuple(CATALOGUE["m"] for _ in range(40)),
