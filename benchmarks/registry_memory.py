@@ -115,9 +115,8 @@ def main() -> None:
             found = json.loads(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
             peaks.append(found["peak"])
             grown = "" if len(peaks) == 1 else f"{(peaks[1] - peaks[0]) / (count - most // 10) * 1e5:.0f}"
-            print(
-                f"| {operation} | {count:,} | {found['cpu']:.1f} | {found['before']:.0f} | {found['peak']:.0f} | {grown} |"
-            )
+            cpu, before, peak = found["cpu"], found["before"], found["peak"]
+            print(f"| {operation} | {count:,} | {cpu:.1f} | {before:.0f} | {peak:.0f} | {grown} |")
 
 
 if __name__ == "__main__":
