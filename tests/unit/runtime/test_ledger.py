@@ -22,6 +22,8 @@ from mme_sdk.errors import (
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.ledger import entries, stores
+from mme_sdk.runtime.ledger.calls import LedgerCalls
+from mme_sdk.runtime.ledger.items import Item, LedgerFailed
 from mme_sdk.runtime.ledger.objects import is_ledger, objects_at
 from mme_sdk.runtime.options import InvokeOptions
 from mme_sdk.types.reply import Reply
@@ -406,3 +408,33 @@ def test_answers_are_decoded_as_the_caller_asks(job: Job) -> None:
         results = job.many(range(3), response_type=list[float])
         assert [one.value for one in results] == [[0.0], [2.0], [4.0]]
     assert job.calls == 3
+
+
+def test_the_answer_of_another_model_than_the_key_names_is_not_kept() -> None:
+    class Store:
+        kept: list[str] = []
+
+        def find(self, key: str) -> Flow[None]:
+            yield from ()
+
+        def keep(self, key: str, reply: Reply[Any]) -> Flow[Reply[Any]]:
+            yield from ()
+            self.kept.append(key)
+            return reply
+
+    store: Any = Store()
+    calls: LedgerCalls[str] = LedgerCalls(
+        store=store,
+        run=MemoryAws(S3Model()).run,
+        target_of=lambda model: model,
+        payload_of=lambda item: item,
+        key_of=lambda payload, target, position: f"{target} {payload}",
+        send=lambda payload, target: Reply(body=b"1", model="fraud/v2.tar.gz", endpoint="scoring"),
+        send_together=lambda payloads, target: [],
+        decoded=lambda reply: reply,
+        check=None,
+    )
+    assert calls.call(Item(0, "x"), "fraud/v2.tar.gz").body == b"1"
+    with pytest.raises(LedgerFailed, match=r"'fraud' stands for fraud/v2.tar.gz, which may change"):
+        calls.call(Item(1, "x"), "fraud")
+    assert store.kept == ["fraud/v2.tar.gz x"]
