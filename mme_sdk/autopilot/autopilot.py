@@ -252,10 +252,10 @@ class Autopilot:
 
     def _remembered(self, at: datetime) -> State | None:
         if self._state is None and self._journal is not None:
-            past = self._journal.read(
+            past = self._journal.last(
                 endpoint=self.endpoint, variant=self.variant, start=at - timedelta(days=1), end=at
             )
-            self._state = past[-1].state if past else None
+            self._state = None if past is None else past.state
         return self._state
 
     def _demand(self, at: datetime, count: int) -> Demand:

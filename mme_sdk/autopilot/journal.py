@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import attrs
+
 from mme_sdk._validation import check_instance
 from mme_sdk.autopilot.checks import check_moment
 from mme_sdk.autopilot.decision import Decision
@@ -25,7 +27,7 @@ _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 class _Place(Protocol):
     def add(self, at: datetime, line: bytes) -> None: ...
 
-    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]: ...
+    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]: ...
 
     def close(self) -> None: ...
 
@@ -50,9 +52,9 @@ class _Folder:
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
-    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
+    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
         try:
-            paths = sorted(self._root.iterdir())
+            paths = sorted(self._root.iterdir(), reverse=newest_first)
         except FileNotFoundError:
             return  # nothing was written yet
         except OSError as error:
@@ -86,9 +88,20 @@ class _S3:
     def add(self, at: datetime, line: bytes) -> None:
         self._call("put_object", Key=f"{self._uri.key}{at:%Y-%m-%d/%H%M%S-%f}.jsonl", Body=line)
 
-    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
+    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
         from mme_sdk.aws.error_translation import translating
 
+        keys = self._keys(first, last)
+        for key in reversed(list(keys)) if newest_first else keys:
+            try:
+                answer = self._call("get_object", Key=key)
+            except ModelNotFoundError:
+                continue  # it was deleted since it was listed
+            with answer["Body"] as stream, translating(service="s3", operation="get_object"):
+                body = bytes(stream.read())
+            yield f"s3://{self._uri.bucket}/{key}", body
+
+    def _keys(self, first: str, last: str) -> Iterator[str]:
         more: dict[str, str] = {"StartAfter": self._uri.key + first}
         while True:
             page = self._call("list_objects_v2", Prefix=self._uri.key, **more)
@@ -96,15 +109,8 @@ class _S3:
                 name = one["Key"].removeprefix(self._uri.key)
                 if name > last:
                     return
-                if not name.endswith(".jsonl"):
-                    continue
-                try:
-                    answer = self._call("get_object", Key=one["Key"])
-                except ModelNotFoundError:
-                    continue  # it was deleted since it was listed
-                with answer["Body"] as stream, translating(service="s3", operation="get_object"):
-                    body = bytes(stream.read())
-                yield f"s3://{self._uri.bucket}/{one['Key']}", body
+                if name.endswith(".jsonl"):
+                    yield one["Key"]
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -175,41 +181,84 @@ class Journal:
             InvalidInputError: A line is not a decision.
             StorageError: A file cannot be read.
         """
-        for name, moment in (("start", start), ("end", end)):
-            if moment is not None:
-                check_moment(name, moment)
-        first = "" if start is None else f"{start.astimezone(UTC):%Y-%m-%d/%H%M%S}"
-        last = "\U0010ffff" if end is None else f"{end.astimezone(UTC):%Y-%m-%d/%H%M%S}\U0010ffff"
-        found: list[Decision] = []
-        for name, body in self._place.texts(first, last):
-            for number, line in enumerate(body.split(b"\n"), 1):
-                if not line.strip():
-                    continue
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    if _is_torn(line):
-                        continue
-                    raise InvalidInputError(f"{name}, line {number} is not JSON: {error}") from error
-                if not isinstance(record, dict):
-                    raise InvalidInputError(f"{name}, line {number} is not the record of a decision")
-                try:
-                    found.append(Decision.from_dict(record))
-                except InvalidInputError as error:
-                    raise InvalidInputError(f"{name}, line {number}: {error.message}") from error
-        wanted = [
-            one
-            for one in found
-            if (endpoint is None or one.endpoint == endpoint)
-            and (variant is None or one.variant == variant)
-            and (start is None or one.at >= start)
-            and (end is None or one.at < end)
-        ]
-        return sorted(wanted, key=lambda one: one.at)
+        chosen = _Chosen(endpoint, variant, start, end)
+        found = [one for name, body in self._place.texts(*chosen.names()) for one in chosen.of(name, body)]
+        return sorted(found, key=lambda one: one.at)
+
+    def last(self, *, endpoint: str, variant: str, start: datetime, end: datetime) -> Decision | None:
+        """Read the newest decision of a variant, without those before it.
+
+        Args:
+            endpoint: Name of the endpoint.
+            variant: Name of the production variant.
+            start: Time from which to read, with a time zone.
+            end: Time before which to read, with a time zone.
+
+        Returns:
+            The decision; None if there is none.
+
+        Raises:
+            InvalidInputError: A line is not a decision.
+            StorageError: A file cannot be read.
+        """
+        chosen = _Chosen(endpoint, variant, start, end)
+        for name, body in self._place.texts(*chosen.names(), newest_first=True):
+            found = chosen.of(name, body)
+            if found:
+                return max(found, key=lambda one: one.at)
+        return None
 
     def close(self) -> None:
         """Close the connections."""
         self._place.close()
+
+
+@attrs.frozen
+class _Chosen:
+    """Which decisions to read."""
+
+    endpoint: str | None
+    variant: str | None
+    start: datetime | None
+    end: datetime | None
+
+    def __attrs_post_init__(self) -> None:
+        for name, moment in (("start", self.start), ("end", self.end)):
+            if moment is not None:
+                check_moment(name, moment)
+
+    def names(self) -> tuple[str, str]:
+        """Return the first and the last name of what has them."""
+        first = "" if self.start is None else f"{self.start.astimezone(UTC):%Y-%m-%d/%H%M%S}"
+        last = "\U0010ffff" if self.end is None else f"{self.end.astimezone(UTC):%Y-%m-%d/%H%M%S}\U0010ffff"
+        return first, last
+
+    def of(self, name: str, body: bytes) -> list[Decision]:
+        """Return the chosen decisions of a text."""
+        found: list[Decision] = []
+        for number, line in enumerate(body.split(b"\n"), 1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                if _is_torn(line):
+                    continue
+                raise InvalidInputError(f"{name}, line {number} is not JSON: {error}") from error
+            if not isinstance(record, dict):
+                raise InvalidInputError(f"{name}, line {number} is not the record of a decision")
+            try:
+                found.append(Decision.from_dict(record))
+            except InvalidInputError as error:
+                raise InvalidInputError(f"{name}, line {number}: {error.message}") from error
+        return [
+            one
+            for one in found
+            if (self.endpoint is None or one.endpoint == self.endpoint)
+            and (self.variant is None or one.variant == self.variant)
+            and (self.start is None or one.at >= self.start)
+            and (self.end is None or one.at < self.end)
+        ]
 
 
 def _is_torn(line: bytes) -> bool:

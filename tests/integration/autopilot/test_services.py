@@ -59,7 +59,25 @@ def test_a_dry_run_changes_nothing_and_leaves_a_record_in_s3(client, local, monk
     assert "1 of 1 decisions are the same" in told
 
 
-def test_a_new_process_goes_on_where_the_journal_ends(client):
+def test_a_new_process_goes_on_where_the_journal_ends_and_reads_no_older_decision(client, local, monkeypatch):
+    journal = Journal("s3://piloted/journal/", session=local.session(), endpoint_url=local.s3_endpoint_url)
+    (decided,) = journal.read(endpoint="piloted")
+    for age in (30, 20, 10):
+        journal.add(attrs.evolve(decided, at=NOW - timedelta(minutes=age)))
+    journal.add(attrs.evolve(decided, endpoint="other", at=NOW + timedelta(seconds=20)))
+    names = {"endpoint": "piloted", "variant": "AllTraffic", "start": NOW - timedelta(days=1)}
+    asked = []
+    call = journal._place._call
+    monkeypatch.setattr(journal._place, "_call", lambda name, **params: asked.append(name) or call(name, **params))
+    newest = journal.last(**names, end=NOW + timedelta(minutes=1))
+    assert newest is not None
+    assert newest.at == NOW
+    assert asked == ["list_objects_v2", "get_object", "get_object"]  # that of the other endpoint, and the newest
+    before = journal.last(**names, end=NOW)
+    assert before is not None
+    assert before.at == NOW - timedelta(minutes=10)
+    assert journal.last(**names, end=NOW - timedelta(hours=1)) is None
+    journal.close()
     later = pilot(client, clock=lambda: NOW + timedelta(minutes=1))
     assert later.decide().previous.at == NOW
     later.close()

@@ -175,6 +175,8 @@ def test_a_journal_gives_back_the_decisions_of_an_endpoint_in_order_of_time(tmp_
     assert [one.at for one in found] == sorted(times)
     assert [one.repeat().to_dict() for one in found] == [one.to_dict() for one in found]
     assert [one.at for one in journal.read(endpoint="e", start=times[2], end=times[1])] == [times[2]]
+    newest = [journal.last(endpoint="e", variant="AllTraffic", start=NOW, end=end) for end in (times[1], times[0])]
+    assert [one and one.at for one in newest] == [times[2], None]
     assert [path.name for path in sorted((tmp_path / "journal").iterdir())] == ["2026-03-04.jsonl", "2026-03-05.jsonl"]
 
 
