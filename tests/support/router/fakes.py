@@ -14,7 +14,7 @@ from mme_sdk.runtime.interpreters import async_interpreter, interpreter
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.registry.interleave import flat
 from tests.support.registry.s3_model import S3Model
-from tests.support.runtime.scripted import FakeAsyncClock, FakeClock, Middle, answer
+from tests.support.runtime.scripted import FakeAsyncClock, FakeClock, Middle, ThreadedFakeClock, answer
 
 ABSENT = {
     "status": 400,
@@ -178,7 +178,7 @@ def plain(made: Any) -> Any:
 
 def new_cells(space: int = 1_000) -> SyncCells:
     """Return endpoints with a clock of their own."""
-    return SyncCells(FakeClock(), space)
+    return SyncCells(ThreadedFakeClock(), space)
 
 
 def new_async_cells(space: int = 1_000) -> AsyncCells:

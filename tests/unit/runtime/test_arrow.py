@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from typing import Any
 
 import pandas as pd
@@ -13,10 +12,9 @@ import pytest
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, RowCountError
 from mme_sdk.runtime import RuntimeInvoker
-from mme_sdk.runtime.effects import Waitable
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
-from tests.support.runtime.scripted import FakeClock, Middle, SyncScript, answer
+from tests.support.runtime.scripted import Middle, SyncScript, ThreadedFakeClock, answer
 
 TABLE = pa.table({"a": [1, None, 3], "b": [1.5, 2.0, None], "model": ["one", "two", "one"]})
 
@@ -50,16 +48,9 @@ class Doubled(SyncScript):
         return answer({"body": json.dumps([float(first) * 2 for first in firsts])})
 
 
-def wait(event: Waitable, timeout: float) -> bool:
-    """Wait until the call of another thread causes the event: the calls of a table share one cold start."""
-    came = threading.Event()
-    event.subscribe(came.set)
-    return came.wait(timeout)
-
-
 def invoker() -> RuntimeInvoker:
-    clock = FakeClock()
-    return RuntimeInvoker(Aws(region="eu-west-1"), Doubled(clock, []), clock=clock, rng=Middle(), wait=wait)
+    clock = ThreadedFakeClock()
+    return RuntimeInvoker(Aws(region="eu-west-1"), Doubled(clock, []), clock=clock, rng=Middle(), wait=clock.wait)
 
 
 def test_an_integer_beside_a_null_stays_an_integer() -> None:
