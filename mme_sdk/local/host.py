@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
 from mme_sdk.display import html
 from mme_sdk.display.shown import Shown
-from mme_sdk.errors import ClosedError
+from mme_sdk.errors import ClosedError, InvalidInputError
 from mme_sdk.local.access import LocalIam
 from mme_sdk.local.assembly import HostOptions, local_hosting, run_host
 from mme_sdk.local.control.settings import ControlSettings
@@ -100,8 +99,7 @@ class LocalSageMaker(Shown):
     ) -> None:
         self.data_dir = None if data_dir is None else Path(data_dir)
         self.port = self._wanted_port = port
-        self.region = region
-        self.account_id = account_id
+        self.region, self.account_id = region, account_id
         self._s3_port = self._running_s3_port = s3_port
         self._images = dict(images or {})
         self._settings = settings
@@ -110,9 +108,8 @@ class LocalSageMaker(Shown):
         check_instance("iam", iam, bool)
         self.iam = LocalIam(lambda: self.boto("iam"), enabled=iam)
         self._make_hosting = hosting or local_hosting
-        self.faults = Faults(seed)
+        self.faults, self.requests = Faults(seed), RequestLog(lambda: datetime.now(UTC))
         self.hosting: Hosting | None = None
-        self.requests = RequestLog(lambda: datetime.now(UTC))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end = asyncio.Event()
@@ -399,10 +396,13 @@ class LocalSageMaker(Shown):
 
     close = stop  # the name that clients have
 
+    def __reduce__(self) -> NoReturn:
+        raise InvalidInputError("a LocalSageMaker cannot be pickled", hint="give other processes host.environ()")
+
     def __enter__(self) -> LocalSageMaker:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     def _running(self) -> S3Server:
