@@ -292,8 +292,8 @@ class InvocationMixin(Handle):
 
         Args:
             frame: The rows: a frame of pandas or polars, or an Arrow table; the latter two need pyarrow.
-            model_of: Column with the target model, which is not sent, or a function of a row. None for a single-model
-                endpoint.
+            model_of: Column with the target model, which is not sent, or a function of a row, such as
+                `lambda row: "fraud"` for one model. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request. Default 256.
             content_type: Media type of the requests: CSV, JSON or Parquet. Default `text/csv`.
             accept: Media type of the answer. None lets the container choose.
