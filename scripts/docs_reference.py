@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import re
 from collections.abc import Iterator
@@ -57,10 +56,20 @@ SET_BY_HOST = ("MME_GPU_ID", "MME_GPU_MEMORY", "MME_IMAGE", "MME_ISOLATION")
 EVENTS = ("AttemptMade", "ColdStartSeen", "RetryPlanned", "CallCompleted", "CallFailed")
 
 
-def found_at(path: str) -> Any:
-    """Return the object at a dotted path."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
+def documented(path: str) -> type:
+    """Return a class with the name and the docstring of the one at a dotted path.
+
+    The class itself is not imported: it may need an extra, and the pages are built without extras.
+    """
+    package, _, name = path.rpartition(".")
+    place = ROOT.joinpath(*package.split("."))
+    for file in sorted(place.rglob("*.py")) if place.is_dir() else [place.with_suffix(".py")]:
+        source = file.read_text(encoding="utf-8")
+        if re.search(rf"^class {name}\b", source, re.MULTILINE):
+            for node in ast.parse(source).body:
+                if isinstance(node, ast.ClassDef) and node.name == name:
+                    return type(name, (), {"__doc__": ast.get_docstring(node)})
+    raise ValueError(f"{path} has no source")
 
 
 def attributes(kind: Any) -> dict[str, str]:
@@ -87,7 +96,7 @@ def settings() -> str:
         "`InvalidInputError`.\n"
     )
     for path, where in SETTINGS.items():
-        kind = found_at(path)
+        kind = documented(path)
         summary = (inspect.getdoc(kind) or "").partition("\n\n")[0].replace("\n", " ")
         rows = [(f"`{name}`", said) for name, said in attributes(kind).items()]
         text += f"\n## {kind.__name__}\n\n{summary} Given as {where}.\n\n{table(('setting', 'meaning'), rows)}"

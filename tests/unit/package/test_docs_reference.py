@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from typing import get_args
 
@@ -22,11 +23,19 @@ SHARED = {"endpoint": "scoring", "model": "fraud/v3.tar.gz"}
 
 @pytest.mark.parametrize("path", docs_reference.SETTINGS)
 def test_each_setting_is_on_the_page(path: str) -> None:
-    kind = docs_reference.found_at(path)
-    said = docs_reference.attributes(kind)
+    module, _, name = path.rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    said = docs_reference.attributes(docs_reference.documented(path))
+    assert said == docs_reference.attributes(kind)
     assert list(said) == [field.name for field in attrs.fields(kind)]
     assert all(said.values())
-    assert all(f"| `{name}` | " in docs_reference.settings() for name in said)
+    page = docs_reference.settings()
+    assert all(f"| `{name}` | " in page for name in said)
+
+
+def test_a_class_that_is_nowhere_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"mme_sdk\.local\.HostingSetings has no source"):
+        docs_reference.documented("mme_sdk.local.HostingSetings")
 
 
 def test_a_class_without_documented_attributes_is_refused() -> None:
