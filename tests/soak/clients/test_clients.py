@@ -118,6 +118,58 @@ def test_langchain_invokes(exports, tmp_path):
     run(python_of("langchain"), "langchain-aws", "with_langchain.py", "doubles", exports=exports, home=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("client", "example", "answers"),
+    [
+        ("langchain", "langchain_chain", ["You wrote: Say hello to Ada.", "You wrote: Say hello."]),
+        ("langchain", "langchain_aws_endpoint", ["You wrote: Say hello."]),
+        ("litellm", "litellm_completion", ["You wrote: Say hello.", "You wrote: Say hello."]),
+    ],
+)
+def test_an_example_for_language_models_answers(client, example, answers, tmp_path):
+    program = [python_of(client), ROOT / "examples" / "llm" / f"{example}.py"]
+    if not program[0].exists():
+        pytest.skip(f"{client} is not installed in {ENVIRONMENTS}: make clients")
+    own = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "with_host.py", *program],
+        env={**own, "AWS_EC2_METADATA_DISABLED": "true", "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.splitlines() == answers, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+PARSE = """
+import sys
+from pathlib import Path
+from airflow.dag_processing.dagbag import DagBag
+folder = Path(sys.argv[1])
+bag = DagBag(folder, bundle_path=folder, bundle_name="examples")
+assert bag.import_errors == {}, bag.import_errors
+print({name: sorted(task.task_id for task in dag.tasks) for name, dag in bag.dags.items()})
+"""
+
+
+def test_airflow_reads_the_dag(tmp_path):
+    if not python_of("airflow").exists():
+        pytest.skip(f"airflow is not installed in {ENVIRONMENTS}: make clients")
+    done = subprocess.run(
+        [python_of("airflow"), "-c", PARSE, ROOT / "examples" / "airflow"],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "AIRFLOW_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1] == "{'daily_scores': ['pin', 'score_day']}"
+
+
 def test_javascript_deploys_and_invokes(exports, model, tmp_path):
     modules = ENVIRONMENTS / "javascript" / "node_modules"
     node = Path(shutil.which("node") or "node") if modules.exists() else modules

@@ -1,67 +1,44 @@
-"""The services of examples/web answer from an endpoint of the embedded SageMaker."""
+"""The programs of examples/ that use examples/with_host.py: web services, the Airflow DAG, the pytest project."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import http.client
-import importlib.util
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import types
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from mme_sdk import EndpointSpec
-from mme_sdk.local import ControlSettings, LocalSageMaker
+from tests.support.examples import load_file
 from tests.support.paths import ROOT
 
 FOLDER = ROOT / "examples" / "web"
-SCRIPT = """
-import json
-
-def model_fn(model_dir):
-    return None
-
-def input_fn(body, content_type):
-    return json.loads(body)
-
-def predict_fn(data, model):
-    return {"amount": data["amount"], "fraud": data["amount"] > 50}
-
-def output_fn(prediction, accept):
-    return json.dumps(prediction), "application/json"
-"""
+AIRFLOW = ROOT / "examples" / "airflow"
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a host with the endpoint `scoring` and the model shop/v1.tar.gz."""
-    folder = tmp_path_factory.mktemp("shop")
-    (folder / "code").mkdir()
-    (folder / "code" / "inference.py").write_text(SCRIPT)
-    with LocalSageMaker(control=ControlSettings(provisioning=0.05)) as host, host.client() as client:
-        s3 = host.boto("s3")
-        s3.create_bucket(Bucket="ml-models")
-        s3.close()
-        models = client.models("s3://ml-models/prod/")
-        models.register("shop", folder, version="v1")
-        role = "arn:aws:iam::123456789012:role/sagemaker"
-        spec = EndpointSpec.multi_model(
-            name="scoring", models=models.uri, image="own:1", instance_type="ml.m5.large", role=role
-        )
-        client.endpoints.create(spec)
-        yield host.environ()
+def host() -> Iterator[Any]:
+    """The host of the examples: the endpoint `scoring` has the model shop/v1.tar.gz."""
+    with load_file(ROOT / "examples" / "with_host.py").started() as host:
+        yield host
 
 
 @pytest.fixture
-def environment(account: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The variables of the account, in this process too."""
+def environment(host: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The variables of the host, in this process too."""
+    account = host.environ()
     for name, value in account.items():
         monkeypatch.setenv(name, value)
     return {**os.environ, **account, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
@@ -69,16 +46,7 @@ def environment(account: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dic
 
 def load(name: str) -> Any:
     """Import a module of the folder."""
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # FastAPI resolves the annotations of the functions there
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        del sys.modules[name]
-    return module
+    return load_file(FOLDER / f"{name}.py")
 
 
 class Context:
@@ -98,6 +66,18 @@ def test_the_lambda_handler_answers(environment: dict[str, str]) -> None:
         assert (found["statusCode"], json.loads(found["body"])) == (200, {"amount": 80, "fraud": True})
         assert module.handler({"tenant": "bank", "features": {}}, Context(30_000))["statusCode"] == 404
         assert module.handler({"tenant": "shop", "features": {}}, Context(400))["statusCode"] == 503
+
+
+def test_the_cold_start_of_the_handler_is_measured(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    monkeypatch.delitem(sys.modules, "lambda_handler", raising=False)
+    answers = load("call_handler").main()
+    monkeypatch.delitem(sys.modules, "lambda_handler")
+    assert [json.loads(one["body"]) for one in answers] == [{"amount": 80, "fraud": True}] * 2
+    printed = re.findall(r"^(.+): [\d.]+ ms of CPU time$", capsys.readouterr().out, re.MULTILINE)
+    assert printed == ["import", "first call", "second call"]
 
 
 async def ask_asgi(app: Any, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
@@ -204,14 +184,15 @@ import sys
 from streamlit.testing.v1 import AppTest
 page = AppTest.from_file(sys.argv[1], default_timeout=120).run()
 assert not page.exception, page.exception
-assert page.selectbox[0].options == ["shop/v1.tar.gz"], page.selectbox[0].options
+models = ["shop@live", "writer@live", "shop/v1.tar.gz", "writer/v1.tar.gz"]
+assert page.selectbox[0].options == models, page.selectbox[0].options
 page.text_area[0].set_value('{"amount": 80}').run()
 page.button[0].click().run()
 assert '"fraud": true' in page.json[0].value.replace('"fraud":true', '"fraud": true'), page.json[0].value
 page.text_area[0].set_value("{").run()
 page.button[0].click().run()
 assert "not JSON" in page.error[0].value
-page.text_area[0].set_value("[]").run()
+page.text_area[0].set_value('"x"').run()
 page.button[0].click().run()
 assert "shop/v1.tar.gz" in page.error[0].value, page.error[0].value
 """
@@ -267,3 +248,125 @@ def test_the_flask_service_answers_from_forked_workers(environment: dict[str, st
             server.terminate()
             server.communicate(timeout=60)
     assert server.returncode == 0
+
+
+class Running:
+    """Stands for a host that runs."""
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    def __enter__(self) -> Any:
+        return self.host
+
+    def __exit__(self, *_: object) -> None:
+        return None
+
+
+def test_a_program_gets_the_variables_of_the_host_and_its_exit_code_counts(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_host = load_file(ROOT / "examples" / "with_host.py")
+    monkeypatch.setattr(with_host, "started", lambda: Running(host))
+    code = "import os, sys; sys.exit(7 if os.environ['AWS_ENDPOINT_URL'] == sys.argv[1] else 1)"
+    assert with_host.main([sys.executable, "-c", code, host.environ()["AWS_ENDPOINT_URL"]]) == 7
+    with pytest.raises(SystemExit, match="name a program"):
+        with_host.main([])
+
+
+def decorators(function: ast.FunctionDef) -> set[str]:
+    """Names of the decorators of a function."""
+    called = (one.func if isinstance(one, ast.Call) else one for one in function.decorator_list)
+    return {one.id for one in called if isinstance(one, ast.Name)}
+
+
+def test_the_file_of_the_dag_imports_the_sdk_in_its_tasks_only() -> None:
+    tree = ast.parse((AIRFLOW / "daily_scores.py").read_text(encoding="utf-8"))
+    top = {one.module if isinstance(one, ast.ImportFrom) else one.names[0].name for one in tree.body
+           if isinstance(one, ast.Import | ast.ImportFrom)}  # fmt: skip
+    assert top == {"__future__", "datetime", "pendulum", "airflow.sdk"}
+    functions = {one.name: decorators(one) for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)}
+    assert functions == {"daily_scores": {"dag"}, "pin": {"task"}, "score_day": {"task"}}
+
+
+def stand_in(day: str) -> dict[str, types.ModuleType]:
+    """Modules in place of airflow.sdk and pendulum, whose decorators run a task at once, on a day."""
+
+    def dag(**options: Any) -> Callable[[Any], Any]:
+        assert options["catchup"] is False
+        return lambda function: function
+
+    def task(function: Any = None, **options: Any) -> Any:
+        if function is None:
+            return task
+        return lambda *given: function(*given, ds=day)
+
+    sdk, pendulum = types.ModuleType("airflow.sdk"), types.ModuleType("pendulum")
+    sdk.dag, sdk.task = dag, task  # type: ignore[attr-defined]
+    pendulum.datetime = lambda *given: given  # type: ignore[attr-defined]
+    return {"airflow": types.ModuleType("airflow"), "airflow.sdk": sdk, "pendulum": pendulum}
+
+
+def run_dag(day: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the tasks of the DAG on files of a folder."""
+    for name, module in stand_in(day).items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.syspath_prepend(str(AIRFLOW))
+    monkeypatch.delitem(sys.modules, "scoring", raising=False)
+    source = (AIRFLOW / "daily_scores.py").read_text(encoding="utf-8").replace('"/data/', f'"{folder}/')
+    exec(compile(source, "daily_scores.py", "exec"), {"__name__": "daily_scores"})
+    monkeypatch.delitem(sys.modules, "scoring")
+
+
+def test_the_tasks_of_the_dag_score_a_table(
+    environment: dict[str, str], host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.DataFrame({"id": [1, 2, 3], "model": "shop@live", "amount": [12.5, 80.0, 51.0]})
+    rows.to_parquet(tmp_path / "2026-01-02.parquet")
+    run_dag("2026-01-02", tmp_path, monkeypatch)
+    scores = pd.read_parquet(tmp_path / "2026-01-02-scores.parquet")
+    assert scores["prediction"].tolist() == [False, True, True]
+    before = len(host.requests.last())
+    run_dag("2026-01-02", tmp_path, monkeypatch)  # a task that is repeated finds its answers in the ledger
+    again = pd.read_parquet(tmp_path / "2026-01-02-scores.parquet")
+    assert again.equals(scores)
+    assert [one for one in host.requests.last()[before:] if one.operation == "InvokeEndpoint"] == []
+
+
+def test_a_day_with_a_row_that_fails_fails_its_task(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = pd.DataFrame({"id": [1, 2], "model": ["shop@live", "no-such/v1.tar.gz"], "amount": [12.5, 80.0]})
+    rows.to_parquet(tmp_path / "2026-01-03.parquet")
+    with pytest.raises(RuntimeError, match="1 rows of 2026-01-03 were not scored"):
+        run_dag("2026-01-03", tmp_path, monkeypatch)
+
+
+def test_the_tests_of_the_pytest_project_hold(host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = ROOT / "examples" / "pytest_project"
+    monkeypatch.syspath_prepend(str(project))
+    script = tmp_path / "books" / "code" / "inference.py"
+    script.parent.mkdir(parents=True)
+    script.write_text(load_file(project / "tests" / "conftest.py").SCRIPT)
+    tests = load_file(project / "tests" / "test_pricing.py")
+    monkeypatch.delitem(sys.modules, "pricing")
+    with host.client() as client:
+        models = client.models("s3://ml-models/shops/")
+        models.register("books", script.parent.parent)
+        role = "arn:aws:iam::123456789012:role/sagemaker"
+        spec = EndpointSpec.multi_model(
+            name="shops", models=models, image="own:1", instance_type="ml.m5.large", role=role
+        )
+        given = {"mme_client": client, "shops": client.endpoints.create(spec), "mme_faults": host.faults}
+        found = {name: test for name, test in vars(tests).items() if name.startswith("test_")}
+        assert len(found) == 3
+        for test in found.values():
+            test(**{name: given[name] for name in test.__annotations__ if name != "return"})
+            host.faults.clear()
+
+
+@pytest.mark.slow
+def test_the_pytest_project_passes() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT / "examples" / "pytest_project", capture_output=True, text=True)
+    assert re.search(r"^3 passed in", done.stdout, re.MULTILINE), done.stdout + done.stderr
