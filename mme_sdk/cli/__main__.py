@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_MISSING = 'mme: the command line needs the package {name}: pip install "mme_sdk[cli]"\n'
+_MISSING = "mme: the command line needs the package {name}: pip install 'mme-sdk[cli]'\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -91,6 +91,9 @@ def _remember(path: Any, facts: dict[str, Any]) -> None:
 
 
 def _reset(shell: Shell, data_dir: str, *, dry_run: bool, yes: bool) -> None:
+    from importlib import import_module
+
+    import_module("mme_sdk.local")  # raises ConfigurationError on Windows, which has no fcntl
     import fcntl
     import shutil
     from pathlib import Path

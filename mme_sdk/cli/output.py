@@ -172,7 +172,7 @@ def _rich_table(rows: Sequence[Mapping[str, Any]]) -> None:
     except ImportError as error:
         from mme_sdk.errors import MissingExtraError
 
-        raise MissingExtraError("tables in a terminal need rich", hint='pip install "mme_sdk[cli]"') from error
+        raise MissingExtraError("tables in a terminal need rich", hint="pip install 'mme-sdk[cli]'") from error
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for name in rows[0]:
         shown.add_column(name, overflow="fold", justify="right" if name in ("size", "seconds", "weight") else "left")

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.platform == "win32":
+    from mme_sdk.errors import ConfigurationError
+
+    raise ConfigurationError(
+        "the embedded SageMaker does not run on Windows: it needs Unix sockets and process groups",
+        hint="run it in WSL or in a Linux container; the rest of mme_sdk works on Windows",
+    )
 
 if TYPE_CHECKING:
     from mme_sdk.local.access import LocalIam

@@ -117,7 +117,7 @@ def _rich() -> tuple[Any, Any]:
     except ImportError as error:
         from mme_sdk.errors import MissingExtraError
 
-        raise MissingExtraError("this screen needs rich", hint='pip install "mme_sdk[cli]"') from error
+        raise MissingExtraError("this screen needs rich", hint="pip install 'mme-sdk[cli]'") from error
     width = None if sys.stdout.isatty() else 120
     return drawing, Console(width=width, highlight=False, emoji=False, markup=False)
 

@@ -91,10 +91,46 @@ def test_empty_notes_are_refused(tree: Path) -> None:
         check_version("1.2.3", tree)
 
 
-def test_each_extra_has_a_program_that_uses_it() -> None:
-    assert set(check_extras.extras()) == set(check_extras.USES)
-    for name, program in check_extras.USES.items():
-        compile(program, name, "exec")
+def test_each_extra_has_a_program_that_says_what_it_does() -> None:
+    extras = check_extras.extras()
+    assert {check_extras.program(extra) for extra in extras} == set((ROOT / "scripts" / "extras").glob("use_*.py"))
+    assert all(check_extras.summary(check_extras.program(extra)) for extra in extras)
+
+
+def test_each_extra_is_missed_by_a_program_that_names_it() -> None:
+    missed = {name for programs in check_extras.MISSING.values() for name in programs}
+    assert missed == set(check_extras.extras()) - {"none", "fast"}  # without `fast`, everything works
+    for programs in check_extras.MISSING.values():
+        for name, program in programs.items():
+            compile(program, name, "exec")
+
+
+def result(extra: str, problems: list[str], seconds: float = 2.4) -> check_extras.Result:
+    return check_extras.Result(extra, problems, packages=15, megabytes=36.4, seconds=seconds)
+
+
+def test_the_table_gets_the_rows_that_were_run_and_keeps_the_others() -> None:
+    page = f"before\n{check_extras.BEGIN}{check_extras.END}after\n"
+    first = check_extras.renewed(page, [result("yaml", []), result("cli", ["it broke"])])
+    assert re.findall(r"^\| `(\w+)` \| .+ \| (\w+) \| 15 \| 36 \| 2 \|", first, re.MULTILINE) == [
+        ("cli", "fails"),
+        ("yaml", "works"),
+    ]
+    second = check_extras.renewed(first, [result("cli", [], seconds=9)])
+    assert second.splitlines()[4].startswith("| `cli` | The command line")
+    assert "| works | 15 | 36 | 9 |" in second.splitlines()[4]
+    assert second.splitlines()[5] == first.splitlines()[5]
+    assert second.startswith("before\n")
+    assert second.endswith(f"{check_extras.END}after\n")
+
+
+def test_an_error_without_the_name_of_the_extra_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"yaml code": "needs PyYAML: pip install 'mme-sdk[yaml]'", "otel code": "ImportError", "cli code": None}
+    monkeypatch.setattr(check_extras, "attempt", lambda command, folder: said[command[-1]])
+    programs = {name: f"{name} code" for name in ("yaml", "otel", "cli")}
+    unnamed, works = check_extras.unnamed("python", programs, tmp_path)
+    assert unnamed == "the error without the extra otel does not name mme-sdk[otel]: ImportError"
+    assert works == "the program of cli works without the extra"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
