@@ -62,15 +62,22 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "scripts").mkdir()
     shutil.copy(ROOT / "scripts" / "yesterday.py", root / "scripts")
     git(root, "init", "--quiet")
-    git(root, "add", ".")
-    git(root, "-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message", "0.1.0")
+    commit(root, "0.1.0")
     git(root, "tag", "v0.1.0")
     (root / "mme_sdk" / "_inner.py").unlink()
+    commit(root, "0.2.0")
+    git(root, "tag", "v0.2.0")  # of today's commit: it is compared with the release before
     return root
 
 
 def git(root: Path, *arguments: str) -> None:
     subprocess.run(["git", *arguments], cwd=root, check=True)
+
+
+def commit(root: Path, message: str) -> None:
+    git(root, "add", "--all", ".")
+    author = ("-c", "user.name=a", "-c", "user.email=a@example.com", "-c", "commit.gpgsign=false")
+    git(root, *author, "commit", "--quiet", "--message", message)
 
 
 def yesterday(root: Path) -> tuple[int, str]:
