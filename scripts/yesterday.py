@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import builtins
 import importlib
 import inspect
 import io
@@ -220,6 +221,7 @@ def differences(snapshot: str) -> list[tuple[str, str]]:
     Args:
         snapshot: Text of the last release's tests/public_api.txt.
     """
+    public = {*dir(builtins), *(name.partition(":")[2] for name, _ in names(snapshot))}
     found = []
     for name, line in names(snapshot):
         try:
@@ -227,8 +229,13 @@ def differences(snapshot: str) -> list[tuple[str, str]]:
         except (ImportError, AttributeError):
             found.append((name, "it is gone"))
             continue
+        bases = re.match(r"class \w+\((.*)\)", line)
         signature = re.match(r"\s*(?:async def|def|classmethod|staticmethod) \w+(\(.*)", line)
-        if signature is None:
+        if bases is not None:
+            kept = {one.__name__ for one in value.__mro__}
+            lacks = [base for base in bases[1].split(", ") if base in public and base not in kept]
+            found.extend((name, f"{base} is no longer a base class of it") for base in lacks)
+        elif signature is None:
             was = re.match(r"    \w+ = (.+)", line)
             if was and repr(getattr(value, "value", value)) != was[1]:
                 found.append((name, f"its value was {was[1]}, and is {getattr(value, 'value', value)!r}"))

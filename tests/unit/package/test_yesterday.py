@@ -80,6 +80,9 @@ def test_the_public_api_does_not_differ_from_itself() -> None:
     part = f"[mme_sdk.errors]{errors}"
     assert len(list(names(part))) > 20
     assert differences(part) == []
+    assert differences(part.replace("StorageError(MMEError)", "StorageError(MMEError, OSError)")) == [
+        ("mme_sdk.errors:StorageError", "OSError is no longer a base class of it")
+    ]
     gone = part.replace("class MissingExtraError", "class NoSuchError")
     assert differences(gone) == [("mme_sdk.errors:NoSuchError", "it is gone")]
 
