@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -17,13 +18,22 @@ from mme_sdk.autopilot.checks import check_moment, check_names
 from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, check_settings, decide
 from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, minute_counts
 from mme_sdk.autopilot.journal import Journal
+from mme_sdk.autopilot.publishing import Lost
 from mme_sdk.autopilot.rule import Rule
 from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
 from mme_sdk.aws import Flow
 from mme_sdk.client import MMEClient
 from mme_sdk.endpoints import Schedule
 from mme_sdk.endpoints.operations.calls import alarm_call, describe_endpoint
-from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    ClosedError,
+    ConfigurationError,
+    EndpointNotFoundError,
+    InvalidInputError,
+    MMEError,
+)
 from mme_sdk.metrics import read_metrics
 from mme_sdk.planning.catalogue import Catalogue
 from mme_sdk.planning.workload import Workload
@@ -33,6 +43,13 @@ __all__ = ["Apply", "Autopilot", "Calls"]
 Apply = Literal["nothing", "metric", "scale"]
 Calls = Callable[[datetime], Mapping[datetime, Mapping[str, int]]]
 """A function from a time to the calls by target model, by the start of each minute of the hour before it."""
+
+_FAILURES = 10  # of decisions in a row, after which `run` ends
+_LASTING = (
+    AccessDeniedError, BucketNotFoundError, ClosedError, ConfigurationError, EndpointNotFoundError, InvalidInputError,
+)  # fmt: skip
+"""Errors that no later decision mends."""
+_log = logging.getLogger(__name__)
 
 _HOUR = timedelta(minutes=WINDOWS[-1])
 _WEEK = timedelta(days=7)
@@ -98,6 +115,7 @@ class Autopilot:
         check_resource_name("endpoint", endpoint)
         check_resource_name("variant", variant)
         check_settings(rule, bounds, machine)
+        _check_money(rule, bounds, machine)
         check_instance("catalogue", catalogue, Catalogue)
         if apply not in ("nothing", "metric", "scale"):
             raise InvalidInputError(f"apply must be nothing, metric or scale, not {apply!r:.80}")
@@ -138,22 +156,27 @@ class Autopilot:
             EndpointNotFoundError: The endpoint does not exist.
             InvalidInputError: The endpoint has no such variant, or a model is larger than an instance.
         """
+        return self._decide()[0]
+
+    def _decide(self) -> tuple[Decision, Lost | None]:
         at = self._now()
-        observed = self._aws.run(self._observe(at))
+        observed, lost = self._aws.run(self._observe(at))
         try:
             demand = self._demand(at, observed.count)
         except MMEError as error:
             demand = Demand.of({}, at=at, catalogue=self._catalogue)
             observed = attrs.evolve(observed, missing=f"the calls could not be read: {error.message}")
-        return decide(
+        found = decide(
             demand, observed, self._remembered(at), rule=self.rule, bounds=self.bounds, machine=self.machine,
             endpoint=self.endpoint, variant=self.variant,
         )  # fmt: skip
+        return found, lost
 
     def step(self) -> Decision:
         """Decide, record the decision, and apply it as `apply` says.
 
-        The record is written first: a change without a record does not happen.
+        The record is written first: a change without a record does not happen. With `apply="metric"`, what `attach`
+        made is made again if it is gone.
 
         Returns:
             The decision.
@@ -161,11 +184,13 @@ class Autopilot:
         Raises:
             MMEError: The journal could not be written, or AWS refused the change.
         """
-        found = self.decide()
+        found, lost = self._decide()
         if self._journal is not None:
             self._journal.add(found)
         self._state = found.state
         if self.apply == "metric":
+            if lost is not None and found.action != "freeze":
+                self.attach(schedule=lost.limits and self._journal is not None)
             self._aws.run(publishing.publish(found))
         elif self.apply == "scale" and found.count != found.before:
             self._client.endpoint(self.endpoint).scale(found.count, variant=self.variant)
@@ -173,6 +198,10 @@ class Autopilot:
 
     def run(self, *, every: float = 60.0, times: int | None = None) -> Iterator[Decision]:
         """Decide again and again.
+
+        A decision that fails is logged and made again at the next time, for example while AWS throttles, or the journal
+        cannot be written. The error is raised if ten fail in a row, if the last of `times` fails, or if no later
+        decision would mend it: the endpoint or a bucket does not exist, access is denied, or a setting is invalid.
 
         Args:
             every: Seconds between two decisions. Default 60.
@@ -190,12 +219,23 @@ class Autopilot:
         return self._run(every, times)
 
     def _run(self, every: float, times: int | None) -> Iterator[Decision]:
-        done = 0
+        done = failed = 0
         while times is None or done < times:
             if done:
                 self._sleep(every)
-            yield self.step()
             done += 1
+            try:
+                found = self.step()
+            except _LASTING:
+                raise
+            except MMEError as error:
+                failed += 1
+                if failed == _FAILURES or done == times:
+                    raise
+                _log.warning("a decision about endpoint %s failed and is made again: %s", self.endpoint, error)
+            else:
+                failed = 0
+                yield found
 
     def attach(self, *, schedule: bool = False) -> None:
         """Attach the step policy that follows the published metric; see `apply="metric"`.
@@ -221,7 +261,7 @@ class Autopilot:
 
     # -- what a decision is made from -----------------------------------------------------------------------------
 
-    def _observe(self, at: datetime) -> Flow[Observed]:
+    def _observe(self, at: datetime) -> Flow[tuple[Observed, Lost | None]]:
         seen = yield from describe_endpoint(self.endpoint)
         found = next((one for one in seen.variants if one.name == self.variant), None)
         status = seen.status
@@ -231,31 +271,61 @@ class Autopilot:
                 raise InvalidInputError(
                     f"endpoint {self.endpoint} has no variant {self.variant!r}; it has {names}", endpoint=self.endpoint
                 )
-            return Observed(count=0, status=status)
-        ringing: list[str] = []
-        if self._alarms:
-            answer = yield alarm_call("describe_alarms", self.endpoint, AlarmNames=list(self._alarms))
-            states = {one["AlarmName"]: one["StateValue"] for one in answer.get("MetricAlarms", ())}
-            ringing = [f"{name} (there is none)" for name in self._alarms if name not in states]
-            ringing += [name for name, state in states.items() if state == "ALARM"]
+            return Observed(count=0, status=status), None
+        ringing, missing = yield from self._ringing()
+        lost = (yield from self._lost()) if self.apply == "metric" and status == "InService" else None
+        detached = None if lost is None else lost.what
+        if lost is not None and lost.limits and self._journal is None:
+            detached = f"{lost.what}, and the learned limits are not attached again, because there is no journal"
         count = found.desired_count if found.desired_count is not None else found.instance_count
-        return Observed(count=count or 0, status=status, alarms=tuple(ringing), floor=self._floor(at))
+        observed = Observed(
+            count=count or 0, status=status, alarms=ringing, floor=self._floor(at), missing=missing, detached=detached
+        )
+        return observed, lost
+
+    def _ringing(self) -> Flow[tuple[tuple[str, ...], str | None]]:
+        """Return the alarms that freeze the autopilot, and why they could not be read."""
+        if not self._alarms:
+            return (), None
+        try:
+            answer = yield alarm_call("describe_alarms", self.endpoint, AlarmNames=list(self._alarms))
+        except MMEError as error:
+            return (), f"the alarms could not be read: {error.message}"
+        states = {one["AlarmName"]: one["StateValue"] for one in answer.get("MetricAlarms", ())}
+        ringing = [f"{name} (there is none)" for name in self._alarms if name not in states]
+        return (*ringing, *(name for name, state in states.items() if state == "ALARM")), None
+
+    def _lost(self) -> Flow[Lost | None]:
+        try:
+            return (yield from publishing.find_lost(self.endpoint, self.variant))
+        except MMEError as error:
+            _log.warning(
+                "whether the step policy of endpoint %s is still attached is not known: %s", self.endpoint, error
+            )
+            return None
 
     def _floor(self, at: datetime) -> int:
         if not self._learn or self._journal is None:
             return 0
         begin = at - _WEEK
         past = self._journal.read(
-            endpoint=self.endpoint, variant=self.variant, start=begin, end=begin + timedelta(minutes=75)
+            endpoint=self.endpoint,
+            variant=self.variant,
+            start=begin,
+            end=begin + timedelta(minutes=75),
+            skip_damaged=True,
         )
         return learned_floor(past, at)
 
     def _remembered(self, at: datetime) -> State | None:
-        if self._state is None and self._journal is not None:
+        """Return what the last decision left, also that of another process with the same journal."""
+        if self._journal is not None:
+            own = None if self._state is None else self._state.at
+            start = at - timedelta(days=1) if own is None else own
             past = self._journal.last(
-                endpoint=self.endpoint, variant=self.variant, start=at - timedelta(days=1), end=at
+                endpoint=self.endpoint, variant=self.variant, start=start, end=at, skip_damaged=True
             )
-            self._state = None if past is None else past.state
+            self._state = self._state if past is None else past.state
         return self._state
 
     def _demand(self, at: datetime, count: int) -> Demand:
@@ -300,5 +370,23 @@ class Autopilot:
         if self._journal is None:
             raise InvalidInputError("scheduled limits are learned from a journal; give one")
         at = self._now()
-        past = self._journal.read(endpoint=self.endpoint, variant=self.variant, start=at - _WEEK, end=at)
+        past = self._journal.read(
+            endpoint=self.endpoint, variant=self.variant, start=at - _WEEK, end=at, skip_damaged=True
+        )
         return learned_schedule(past, self.bounds)
+
+
+def _check_money(rule: Rule, bounds: Bounds, machine: Machine) -> None:
+    """Raise InvalidInputError if a price is needed and unknown, or if the smallest number costs more than allowed."""
+    rule.goal.seconds(machine.price)
+    if bounds.money_per_day is None:
+        return
+    if machine.price is None:
+        raise InvalidInputError("Bounds: money_per_day needs the price of an instance", hint="give Machine(…) a price")
+    least = 24 * machine.price * bounds.smallest
+    if bounds.money_per_day < least * (1 - 1e-9):
+        raise InvalidInputError(
+            f"Bounds: {bounds.smallest} instances, the smallest number, cost {least:,.2f} a day, more than "
+            f"money_per_day {bounds.money_per_day:,.2f}",
+            hint="raise money_per_day, or lower smallest",
+        )

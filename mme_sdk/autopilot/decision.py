@@ -69,6 +69,8 @@ class Observed:
         alarms: Alarms in the state ALARM that freeze the autopilot. Default: none.
         floor: Smallest number of instances that a schedule demands now. Default 0, none.
         missing: What could not be read, in words. Default: None, nothing.
+        detached: What of the attached step policy is gone, in words. The autopilot attaches it again unless it freezes.
+            Default: None, nothing.
     """
 
     count: int = attrs.field(validator=_whole)
@@ -76,6 +78,7 @@ class Observed:
     alarms: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_check_names)
     floor: int = attrs.field(default=0, validator=_whole)
     missing: str | None = attrs.field(default=None, validator=optional(instance(str)))
+    detached: str | None = attrs.field(default=None, validator=optional(instance(str)))
 
 
 @attrs.frozen(kw_only=True)
@@ -291,6 +294,8 @@ def decide(
     frozen = _reason_to_freeze(demand, observed, bounds)
     allowed, why = _allowed(bounds, machine, spent, at)
     if frozen is None:
+        if observed.detached is not None:
+            reasons.append(f"{observed.detached}: it is attached again")
         found = need(demand, rule, machine, smallest=bounds.smallest, largest=max(bounds.largest, bounds.smallest))
         reasons.append(found.reason)
         wanted = found.count

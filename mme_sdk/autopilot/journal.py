@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -22,12 +24,23 @@ __all__ = ["Journal"]
 
 
 _DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
+_OBJECT = re.compile(r"\d{4}-\d\d-\d\d/\d{6}-\d{6}\.(?P<endpoint>[0-9A-Za-z-]+)\.(?P<variant>[0-9A-Za-z-]+)\.jsonl")
+_MOST = 64 << 20  # bytes of a decision; one about 500 models has 17 kB
+_log = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class _Line:
+    """A line of the journal: where it is, and what it says; None if it is too long to be read."""
+
+    where: str
+    text: bytes | None
 
 
 class _Place(Protocol):
-    def add(self, at: datetime, line: bytes) -> None: ...
+    def add(self, decision: Decision, line: bytes) -> None: ...
 
-    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]: ...
+    def lines(self, chosen: _Chosen, *, newest_first: bool = False) -> Iterator[_Line]: ...
 
     def close(self) -> None: ...
 
@@ -38,8 +51,8 @@ class _Folder:
     def __init__(self, address: str) -> None:
         self._root = Path(address)
 
-    def add(self, at: datetime, line: bytes) -> None:
-        path = self._root / f"{at:%Y-%m-%d}.jsonl"
+    def add(self, decision: Decision, line: bytes) -> None:
+        path = self._root / f"{decision.at.astimezone(UTC):%Y-%m-%d}.jsonl"
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with path.open("ab+") as file:
@@ -52,7 +65,8 @@ class _Folder:
         except OSError as error:
             raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
-    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
+    def lines(self, chosen: _Chosen, *, newest_first: bool = False) -> Iterator[_Line]:
+        first, last = chosen.names()
         try:
             paths = sorted(self._root.iterdir(), reverse=newest_first)
         except FileNotFoundError:
@@ -61,18 +75,30 @@ class _Folder:
             raise StorageError(f"{self._root} cannot be read: {error.strerror or error}") from error
         for path in paths:
             if _DAY.fullmatch(path.name) and first[:10] <= path.stem <= last[:10]:
-                try:
-                    body = path.read_bytes()
-                except OSError as error:
-                    raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
-                yield str(path), body
+                found = self._of(path)
+                yield from reversed(list(found)) if newest_first else found
+
+    @staticmethod
+    def _of(path: Path) -> Iterator[_Line]:
+        try:
+            with path.open("rb") as file:
+                for number in itertools.count(1):
+                    text = file.readline(_MOST + 1)
+                    if not text:
+                        return
+                    long = len(text) > _MOST
+                    yield _Line(f"{path}, line {number}", None if long else text)
+                    while long and not text.endswith(b"\n"):
+                        long = bool(text := file.readline(_MOST))
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
 
     def close(self) -> None:
         pass
 
 
 class _S3:
-    """An object for each decision: `2026-03-04/101500-123456.jsonl`."""
+    """An object for each decision: `2026-03-04/101500-123456.scoring.AllTraffic.jsonl`. Other objects are left out."""
 
     def __init__(self, address: str, session: Any, endpoint_url: str | None) -> None:
         from mme_sdk.aws import Aws
@@ -85,23 +111,26 @@ class _S3:
 
         return self._aws.call(Call(service="s3", operation=operation, params={"Bucket": self._uri.bucket, **params}))
 
-    def add(self, at: datetime, line: bytes) -> None:
-        self._call("put_object", Key=f"{self._uri.key}{at:%Y-%m-%d/%H%M%S-%f}.jsonl", Body=line)
+    def add(self, decision: Decision, line: bytes) -> None:
+        name = f"{decision.at.astimezone(UTC):%Y-%m-%d/%H%M%S-%f}.{decision.endpoint}.{decision.variant}.jsonl"
+        self._call("put_object", Key=self._uri.key + name, Body=line)
 
-    def texts(self, first: str, last: str, *, newest_first: bool = False) -> Iterator[tuple[str, bytes]]:
-        from mme_sdk.aws.error_translation import translating
+    def lines(self, chosen: _Chosen, *, newest_first: bool = False) -> Iterator[_Line]:
+        from mme_sdk.aws.s3.bodies import read_body
 
-        keys = self._keys(first, last)
+        keys = self._keys(chosen)
         for key in reversed(list(keys)) if newest_first else keys:
             try:
                 answer = self._call("get_object", Key=key)
             except ModelNotFoundError:
                 continue  # it was deleted since it was listed
-            with answer["Body"] as stream, translating(service="s3", operation="get_object"):
-                body = bytes(stream.read())
-            yield f"s3://{self._uri.bucket}/{key}", body
+            body, where = read_body(answer, _MOST), f"s3://{self._uri.bucket}/{key}"
+            lines = [None] if body is None else body.split(b"\n")
+            for number, text in enumerate(lines, 1):
+                yield _Line(f"{where}, line {number}", text)
 
-    def _keys(self, first: str, last: str) -> Iterator[str]:
+    def _keys(self, chosen: _Chosen) -> Iterator[str]:
+        first, last = chosen.names()
         more: dict[str, str] = {"StartAfter": self._uri.key + first}
         while True:
             page = self._call("list_objects_v2", Prefix=self._uri.key, **more)
@@ -109,7 +138,12 @@ class _S3:
                 name = one["Key"].removeprefix(self._uri.key)
                 if name > last:
                     return
-                if name.endswith(".jsonl"):
+                found = _OBJECT.fullmatch(name)
+                if (
+                    found
+                    and chosen.endpoint in (None, found["endpoint"])
+                    and chosen.variant in (None, found["variant"])
+                ):
                     yield one["Key"]
             if not page.get("IsTruncated"):
                 return
@@ -153,8 +187,13 @@ class Journal:
             StorageError: The file cannot be written.
         """
         check_instance("decision", decision, Decision)
-        line = json.dumps(decision.to_dict(), separators=(",", ":"), allow_nan=False)
-        self._place.add(decision.at.astimezone(UTC), line.encode() + b"\n")
+        line = json.dumps(decision.to_dict(), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        if len(line) > _MOST:
+            raise InvalidInputError(
+                f"the record of a decision about {len(decision.demand.models):,} models has {len(line):,} bytes; the "
+                f"journal keeps at most {_MOST:,}"
+            )
+        self._place.add(decision, line)
 
     def read(
         self,
@@ -163,6 +202,7 @@ class Journal:
         variant: str | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
+        skip_damaged: bool = False,
     ) -> list[Decision]:
         """Read decisions, oldest first.
 
@@ -173,19 +213,22 @@ class Journal:
             variant: Name of the production variant. Default: None, all.
             start: Time from which to read, with a time zone. Default: None, from the first.
             end: Time before which to read, with a time zone. Default: None, to the last.
+            skip_damaged: Whether a line that is not a decision is logged and left out. Default False.
 
         Returns:
             The decisions.
 
         Raises:
-            InvalidInputError: A line is not a decision.
+            InvalidInputError: A line is not a decision, or is longer than 64 MiB.
             StorageError: A file cannot be read.
         """
-        chosen = _Chosen(endpoint, variant, start, end)
-        found = [one for name, body in self._place.texts(*chosen.names()) for one in chosen.of(name, body)]
+        chosen = _Chosen(endpoint, variant, start, end, skip_damaged)
+        found = [one for line in self._place.lines(chosen) if (one := chosen.of(line)) is not None]
         return sorted(found, key=lambda one: one.at)
 
-    def last(self, *, endpoint: str, variant: str, start: datetime, end: datetime) -> Decision | None:
+    def last(
+        self, *, endpoint: str, variant: str, start: datetime, end: datetime, skip_damaged: bool = False
+    ) -> Decision | None:
         """Read the newest decision of a variant, without those before it.
 
         Args:
@@ -193,20 +236,18 @@ class Journal:
             variant: Name of the production variant.
             start: Time from which to read, with a time zone.
             end: Time before which to read, with a time zone.
+            skip_damaged: Whether a line that is not a decision is logged and left out. Default False.
 
         Returns:
-            The decision; None if there is none.
+            The decision that was written last; None if there is none.
 
         Raises:
-            InvalidInputError: A line is not a decision.
+            InvalidInputError: A line is not a decision, or is longer than 64 MiB.
             StorageError: A file cannot be read.
         """
-        chosen = _Chosen(endpoint, variant, start, end)
-        for name, body in self._place.texts(*chosen.names(), newest_first=True):
-            found = chosen.of(name, body)
-            if found:
-                return max(found, key=lambda one: one.at)
-        return None
+        chosen = _Chosen(endpoint, variant, start, end, skip_damaged)
+        lines = self._place.lines(chosen, newest_first=True)
+        return next((one for line in lines if (one := chosen.of(line)) is not None), None)
 
     def close(self) -> None:
         """Close the connections."""
@@ -221,11 +262,13 @@ class _Chosen:
     variant: str | None
     start: datetime | None
     end: datetime | None
+    skip_damaged: bool
 
     def __attrs_post_init__(self) -> None:
         for name, moment in (("start", self.start), ("end", self.end)):
             if moment is not None:
                 check_moment(name, moment)
+        check_instance("skip_damaged", self.skip_damaged, bool)
 
     def names(self) -> tuple[str, str]:
         """Return the first and the last name of what has them."""
@@ -233,34 +276,41 @@ class _Chosen:
         last = "\U0010ffff" if self.end is None else f"{self.end.astimezone(UTC):%Y-%m-%d/%H%M%S}\U0010ffff"
         return first, last
 
-    def of(self, name: str, body: bytes) -> list[Decision]:
-        """Return the chosen decisions of a text."""
-        found: list[Decision] = []
-        for number, line in enumerate(body.split(b"\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                if _is_torn(line):
-                    continue
-                raise InvalidInputError(f"{name}, line {number} is not JSON: {error}") from error
-            if not isinstance(record, dict):
-                raise InvalidInputError(f"{name}, line {number} is not the record of a decision")
-            try:
-                found.append(Decision.from_dict(record))
-            except InvalidInputError as error:
-                raise InvalidInputError(f"{name}, line {number}: {error.message}") from error
-        return [
-            one
-            for one in found
-            if (self.endpoint is None or one.endpoint == self.endpoint)
-            and (self.variant is None or one.variant == self.variant)
-            and (self.start is None or one.at >= self.start)
-            and (self.end is None or one.at < self.end)
-        ]
+    def of(self, line: _Line) -> Decision | None:
+        """Return the decision of a line; None if it is not chosen."""
+        if line.text is not None and not line.text.strip():
+            return None
+        try:
+            found = _decision(line)
+        except InvalidInputError as error:
+            if not self.skip_damaged:
+                raise
+            _log.warning("it is left out of the journal: %s", error.message)
+            return None
+        if (
+            found is None
+            or self.endpoint not in (None, found.endpoint)
+            or self.variant not in (None, found.variant)
+            or (self.start is not None and found.at < self.start)
+            or (self.end is not None and found.at >= self.end)
+        ):
+            return None
+        return found
 
 
-def _is_torn(line: bytes) -> bool:
-    """Return whether a line is the beginning of a record whose rest was not written."""
-    return line.startswith(b'{"format":') and not line.endswith(b"}")
+def _decision(line: _Line) -> Decision | None:
+    """Return the decision of a line; None if a process was stopped while it wrote the line."""
+    if line.text is None:
+        raise InvalidInputError(f"{line.where} is longer than {_MOST:,} bytes, and is not the record of a decision")
+    try:
+        record = json.loads(line.text)
+    except (ValueError, RecursionError) as error:
+        if line.text.startswith(b'{"format":') and not line.text.rstrip().endswith(b"}"):
+            return None
+        raise InvalidInputError(f"{line.where} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InvalidInputError(f"{line.where} is not the record of a decision")
+    try:
+        return Decision.from_dict(record)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{line.where}: {error.message}") from error

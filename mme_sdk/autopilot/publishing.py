@@ -7,33 +7,48 @@ changes nothing. Without data the alarm does nothing: the endpoint keeps its siz
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import Any
+
+import attrs
 
 from mme_sdk.autopilot.decision import Bounds, Decision
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import Schedule
+from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.operations.calls import alarm_call, autoscaling_call, none_if_missing, paginate
-from mme_sdk.endpoints.spec.scaling_requests import ALARM_PREFIX, scaling_target
+from mme_sdk.endpoints.spec.scaling_requests import (
+    PUT_ALARM,
+    autopilot_alarm,
+    autopilot_policy,
+    scaling_target,
+    scheduled_action,
+)
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["METRIC", "NAMESPACE", "attach", "detach", "publish"]
+__all__ = ["METRIC", "NAMESPACE", "Lost", "attach", "detach", "find_lost", "publish"]
 
 NAMESPACE, METRIC = "mme_sdk", "DesiredInstances"
 _LIMIT = re.compile(r"autopilot-(MON|TUE|WED|THU|FRI|SAT|SUN)-\d{4}")  # the name of a learned limit
+_WITH_LIMITS = "With learned limits."  # in the description of the alarm, which stays when a scalable target goes
 _MOST_STEPS = 20  # step adjustments of one policy
+
+
+@attrs.frozen
+class Lost:
+    """What an update of the endpoint, or another program, has detached.
+
+    Attributes:
+        what: What is gone, in words.
+        limits: Whether learned limits were attached too.
+    """
+
+    what: str
+    limits: bool
 
 
 def _dimensions(endpoint: str, variant: str) -> list[dict[str, str]]:
     return [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
-
-
-def _policy_name(endpoint: str, variant: str) -> str:
-    return f"{endpoint}-{variant}-autopilot"
-
-
-def _alarm_name(endpoint: str, variant: str) -> str:
-    return f"{ALARM_PREFIX}{endpoint}/{variant}/autopilot"
 
 
 def publish(decision: Decision) -> Flow[None]:
@@ -67,6 +82,7 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
 
     Raises:
         InvalidInputError: The policy would need more than 20 steps.
+        EndpointNotFoundError: The endpoint was deleted meanwhile; nothing stays attached.
     """
     numbers = range(bounds.smallest, bounds.largest + 1)
     if len(numbers) > _MOST_STEPS:
@@ -76,10 +92,21 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
             hint='choose closer bounds, or apply="scale"',
             endpoint=endpoint,
         )
-    target = scaling_target(endpoint, variant)
-    yield autoscaling_call(
-        "register_scalable_target", endpoint, **target, MinCapacity=bounds.smallest, MaxCapacity=bounds.largest
-    )
+    target, learned = scaling_target(endpoint, variant), tuple(schedule)
+    limits = yield from _limits(endpoint, variant)
+    if learned:
+        yield from _delete_limits(endpoint, variant, limits - {one.name for one in learned})
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("register_scalable_target", {**target, "MinCapacity": bounds.smallest, "MaxCapacity": bounds.largest}),
+        ("put_scaling_policy", {**target, **_policy(endpoint, variant, numbers)}),
+        *(("put_scheduled_action", {**target, **scheduled_action(one)}) for one in learned),
+        # Last: until then, `find_lost` finds that something is missing.
+        (PUT_ALARM, _alarm(endpoint, variant, bounds, limits=bool(learned or limits))),
+    ]
+    yield from scaling_calls.attach(endpoint, variant, requests)
+
+
+def _policy(endpoint: str, variant: str, numbers: range) -> dict[str, Any]:
     steps: list[dict[str, Any]] = [
         {
             "MetricIntervalLowerBound": float(place),
@@ -89,50 +116,60 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
         for place, count in enumerate(numbers)
     ]
     del steps[-1]["MetricIntervalUpperBound"]
-    answer = yield autoscaling_call(
-        "put_scaling_policy",
-        endpoint,
-        **target,
-        PolicyName=_policy_name(endpoint, variant),
-        PolicyType="StepScaling",
-        StepScalingPolicyConfiguration={
+    return {
+        "PolicyName": autopilot_policy(endpoint, variant),
+        "PolicyType": "StepScaling",
+        "StepScalingPolicyConfiguration": {
             "AdjustmentType": "ExactCapacity",
             "MetricAggregationType": "Maximum",
             "Cooldown": 60,
             "StepAdjustments": steps,
         },
+    }
+
+
+def _alarm(endpoint: str, variant: str, bounds: Bounds, *, limits: bool) -> dict[str, Any]:
+    description = f"Sets the number of instances of {endpoint} that mme_sdk's autopilot publishes. Always on."
+    return {
+        "AlarmName": autopilot_alarm(endpoint, variant),
+        "AlarmDescription": f"{description} {_WITH_LIMITS}" if limits else description,
+        "Namespace": NAMESPACE,
+        "MetricName": METRIC,
+        "Dimensions": _dimensions(endpoint, variant),
+        "Statistic": "Maximum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "DatapointsToAlarm": 1,
+        "Threshold": bounds.smallest - 0.5,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "missing",
+    }
+
+
+def find_lost(endpoint: str, variant: str) -> Flow[Lost | None]:
+    """Return what was attached and is so no longer; None if nothing was, or all of it still is.
+
+    Application Auto Scaling deletes policies and scheduled actions with their scalable target. The alarm stays: it says
+    that a policy was attached.
+
+    Args:
+        endpoint: Name of the endpoint.
+        variant: Name of the production variant.
+    """
+    answer = yield alarm_call("describe_alarms", endpoint, AlarmNames=[autopilot_alarm(endpoint, variant)])
+    alarm = next(iter(answer.get("MetricAlarms", ())), None)
+    if alarm is None:
+        return None
+    target, name = scaling_target(endpoint, variant), autopilot_policy(endpoint, variant)
+    policies = yield from paginate(
+        autoscaling_call("describe_scaling_policies", endpoint, **target, PolicyNames=[name]), "ScalingPolicies"
     )
-    yield alarm_call(
-        "put_metric_alarm",
-        endpoint,
-        AlarmName=_alarm_name(endpoint, variant),
-        AlarmDescription=f"Sets the number of instances of {endpoint} that mme_sdk's autopilot publishes. Always on.",
-        Namespace=NAMESPACE,
-        MetricName=METRIC,
-        Dimensions=_dimensions(endpoint, variant),
-        Statistic="Maximum",
-        Period=60,
-        EvaluationPeriods=1,
-        DatapointsToAlarm=1,
-        Threshold=bounds.smallest - 0.5,
-        ComparisonOperator="GreaterThanOrEqualToThreshold",
-        TreatMissingData="missing",
-        AlarmActions=[answer["PolicyARN"]],
-    )
-    learned = tuple(schedule)
-    if learned:
-        yield from _delete_limits(endpoint, variant, keep={one.name for one in learned})
-    for one in learned:
-        limits = {"MinCapacity": one.min, "MaxCapacity": one.max}
-        yield autoscaling_call(
-            "put_scheduled_action",
-            endpoint,
-            **target,
-            ScheduledActionName=one.name,
-            Schedule=one.when,
-            Timezone=one.timezone or "UTC",
-            ScalableTargetAction={name: value for name, value in limits.items() if value is not None},
-        )
+    limits = _WITH_LIMITS in alarm.get("AlarmDescription", "")
+    if not policies:
+        return Lost("the step policy is not attached any more, for example because of an update", limits)
+    if policies[0]["PolicyARN"] not in alarm.get("AlarmActions", ()):
+        return Lost("the alarm triggers a step policy that does not exist any more", limits)
+    return None
 
 
 def detach(endpoint: str, variant: str) -> Flow[None]:
@@ -143,19 +180,24 @@ def detach(endpoint: str, variant: str) -> Flow[None]:
         variant: Name of the production variant.
     """
     target = scaling_target(endpoint, variant)
-    yield from none_if_missing(alarm_call("delete_alarms", endpoint, AlarmNames=[_alarm_name(endpoint, variant)]))
+    yield from none_if_missing(alarm_call("delete_alarms", endpoint, AlarmNames=[autopilot_alarm(endpoint, variant)]))
     yield from none_if_missing(
-        autoscaling_call("delete_scaling_policy", endpoint, **target, PolicyName=_policy_name(endpoint, variant))
+        autoscaling_call("delete_scaling_policy", endpoint, **target, PolicyName=autopilot_policy(endpoint, variant))
     )
-    yield from _delete_limits(endpoint, variant)
+    limits = yield from _limits(endpoint, variant)
+    yield from _delete_limits(endpoint, variant, limits)
 
 
-def _delete_limits(endpoint: str, variant: str, keep: Container[str] = ()) -> Flow[None]:
-    """Delete the scheduled limits that an autopilot has learned, whenever that was."""
+def _limits(endpoint: str, variant: str) -> Flow[set[str]]:
+    """Return the names of the scheduled limits that an autopilot has learned, whenever that was."""
     target = scaling_target(endpoint, variant)
     found = yield from paginate(autoscaling_call("describe_scheduled_actions", endpoint, **target), "ScheduledActions")
-    for name in (str(one["ScheduledActionName"]) for one in found):
-        if _LIMIT.fullmatch(name) and name not in keep:
-            yield from none_if_missing(
-                autoscaling_call("delete_scheduled_action", endpoint, **target, ScheduledActionName=name)
-            )
+    return {name for one in found if _LIMIT.fullmatch(name := str(one["ScheduledActionName"]))}
+
+
+def _delete_limits(endpoint: str, variant: str, names: Iterable[str]) -> Flow[None]:
+    target = scaling_target(endpoint, variant)
+    for name in sorted(names):
+        yield from none_if_missing(
+            autoscaling_call("delete_scheduled_action", endpoint, **target, ScheduledActionName=name)
+        )

@@ -139,7 +139,8 @@ def _run(group: click.Group) -> None:
         if attach:
             pilot.attach(schedule=learn)
         for found in pilot.run(every=every, times=times):
-            shell.out.item(_short(found), str(found))
+            again = found.observed.detached is not None and found.action != "freeze"
+            shell.out.item(_short(found), f"{found}; {found.reasons[0]}" if again else str(found))
 
 
 def _explain(group: click.Group) -> None:
@@ -167,13 +168,18 @@ def _explain(group: click.Group) -> None:
         start = datetime.now(UTC) - timedelta(hours=hours)
         found = Journal(journal, endpoint_url=shell.s3_url).read(endpoint=endpoint, variant=variant, start=start)
         different = [one for one in found if repeat and one.repeat().to_dict() != one.to_dict()]
-        chosen = [one for one in found if everything or one.action in ("grow", "shrink") or one is found[-1]]
+        chosen = [one for one in found if everything or _tells(one) or one is found[-1]]
         lines = [_told(one) for one in chosen] or [f"the journal has no decisions about {endpoint} in that time"]
         if repeat:
             lines.append(f"{len(found) - len(different)} of {len(found)} decisions are the same when they are repeated")
             lines += [f"different: {one}" for one in different]
         shell.out.result([_short(one) for one in chosen], "\n".join(lines))
         return DIFFERENT if different else 0
+
+
+def _tells(found: Decision) -> bool:
+    """Return whether a decision changed something."""
+    return found.action in ("grow", "shrink") or (found.action == "hold" and found.observed.detached is not None)
 
 
 def _short(found: Decision) -> dict[str, Any]:

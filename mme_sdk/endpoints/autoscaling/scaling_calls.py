@@ -23,9 +23,9 @@ from mme_sdk.endpoints.spec.scaling_requests import (
     ALARM_PREFIX,
     DIMENSION,
     PUT_ALARM,
-    alarm_name,
     backlog_metric,
     from_zero_policy,
+    policies_by_alarm,
     scaling_requests,
     scaling_target,
 )
@@ -211,14 +211,14 @@ def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Att
 
 
 def _alarms(endpoint: str, variant: str, policies: Sequence[Mapping[str, Any]]) -> Flow[tuple[Mapping[str, Any], ...]]:
-    """Return the alarm of the policy that starts the first instance, if it triggers this policy."""
-    name = from_zero_policy(endpoint, variant)
-    policy = next((one for one in policies if one.get("PolicyName") == name), None)
-    if policy is None:
+    """Return this SDK's alarms of step policies, as far as they trigger these policies."""
+    arns = {one.get("PolicyName"): one.get("PolicyARN") for one in policies}
+    wanted = {alarm: arns[policy] for alarm, policy in policies_by_alarm(endpoint, variant).items() if policy in arns}
+    if not wanted:
         return ()
-    answer = yield alarm_call("describe_alarms", endpoint, AlarmNames=[alarm_name(endpoint, variant)])
+    answer = yield alarm_call("describe_alarms", endpoint, AlarmNames=list(wanted))
     found = answer.get("MetricAlarms", [])
-    return tuple(one for one in found if policy.get("PolicyARN") in one.get("AlarmActions", ()))
+    return tuple(one for one in found if wanted.get(one.get("AlarmName")) in one.get("AlarmActions", ()))
 
 
 def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
@@ -234,7 +234,7 @@ def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, 
         for operation, params in requests:
             if operation == PUT_ALARM:
                 alarms.append(params)
-                actions = [arns[from_zero_policy(endpoint, variant)]]
+                actions = [arns[policies_by_alarm(endpoint, variant)[params["AlarmName"]]]]
                 yield alarm_call(operation, endpoint, **params, AlarmActions=actions)
                 continue
             answer = yield autoscaling_call(operation, endpoint, **params)

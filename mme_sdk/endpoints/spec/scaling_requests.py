@@ -13,10 +13,14 @@ __all__ = [
     "DIMENSION",
     "PUT_ALARM",
     "alarm_name",
+    "autopilot_alarm",
+    "autopilot_policy",
     "backlog_metric",
     "from_zero_policy",
+    "policies_by_alarm",
     "scaling_requests",
     "scaling_target",
+    "scheduled_action",
     "service_of",
 ]
 
@@ -42,6 +46,24 @@ def from_zero_policy(endpoint: str, variant: str) -> str:
     return f"{endpoint}-{variant}-from-zero"
 
 
+def autopilot_alarm(endpoint: str, variant: str) -> str:
+    """Return the name of the alarm that sets the number of instances of an autopilot."""
+    return f"{ALARM_PREFIX}{endpoint}/{variant}/autopilot"
+
+
+def autopilot_policy(endpoint: str, variant: str) -> str:
+    """Return the name of the step policy that sets the number of instances of an autopilot."""
+    return f"{endpoint}-{variant}-autopilot"
+
+
+def policies_by_alarm(endpoint: str, variant: str) -> dict[str, str]:
+    """Return the name of the step policy that each alarm of this SDK triggers, by the name of the alarm."""
+    return {
+        alarm_name(endpoint, variant): from_zero_policy(endpoint, variant),
+        autopilot_alarm(endpoint, variant): autopilot_policy(endpoint, variant),
+    }
+
+
 def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
     """Return the parameters that identify a variant to Application Auto Scaling."""
     return {
@@ -56,7 +78,7 @@ def scaling_requests(
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
     """Return the requests that attach autoscaling to a variant, as (operation, parameters).
 
-    The caller adds AlarmActions to the alarm: the ARN that the request of its policy returns.
+    The caller adds AlarmActions to the alarm: the ARN that the request of its policy returns; see `policies_by_alarm`.
     """
     target = scaling_target(endpoint, variant)
     requests: list[tuple[str, dict[str, Any]]] = [
@@ -75,7 +97,7 @@ def scaling_requests(
         requests.append(("put_scaling_policy", target | {"PolicyName": name} | configuration))
     if scaling.from_zero is not None:
         requests += _from_zero(endpoint, variant, scaling.from_zero)
-    requests += [("put_scheduled_action", target | _action(one)) for one in scaling.schedule]
+    requests += [("put_scheduled_action", target | scheduled_action(one)) for one in scaling.schedule]
     return tuple(requests)
 
 
@@ -106,7 +128,8 @@ def _from_zero(endpoint: str, variant: str, settings: FromZero) -> list[tuple[st
     return [("put_scaling_policy", scaling_target(endpoint, variant) | name | policy), (PUT_ALARM, alarm)]
 
 
-def _action(one: Schedule) -> dict[str, Any]:
+def scheduled_action(one: Schedule) -> dict[str, Any]:
+    """Return the parameters of a scheduled action, without those that identify its variant."""
     limits = {"MinCapacity": one.min, "MaxCapacity": one.max}
     action: dict[str, Any] = {"ScheduledActionName": one.name, "Schedule": one.when}
     if one.timezone is not None:

@@ -10,20 +10,22 @@ from typing import Protocol
 
 import attrs
 
-from mme_sdk._flows.cancellation import reading
 from mme_sdk._flows.effects import Call, Do, Flow
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
     ConflictError,
+    IntegrityError,
     InvalidInputError,
     NotFoundError,
     StorageError,
 )
+from mme_sdk.runtime.ledger.entries import damaged
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["DirectoryObjects", "Objects", "S3Objects", "is_ledger", "objects_at"]
 
+MOST = 256 << 20  # bytes of an object: more than the answers of some hundred requests have
 _PART = ".part"  # suffix of a file that is not complete
 
 
@@ -76,14 +78,14 @@ class S3Objects:
             error.hint = f"{error.hint}; {needs}" if error.hint else needs
             raise
 
-        def read() -> bytes:
-            from mme_sdk.aws.error_translation import translating
+        def read() -> bytes | None:
+            from mme_sdk.aws.s3.bodies import read_body
 
-            with answer["Body"] as body, reading(body), translating(service="s3", operation="get_object"):
-                data: bytes = body.read()
-                return data
+            return read_body(answer, MOST)
 
-        found: bytes = yield Do(read)
+        found: bytes | None = yield Do(read)
+        if found is None:
+            raise too_large(self.address(name))
         return found
 
     def create(self, name: str, body: bytes) -> Flow[bool]:
@@ -141,11 +143,15 @@ class DirectoryObjects:
 
     def _get(self, name: str) -> bytes | None:
         try:
-            return (self.directory / name).read_bytes()
+            with (self.directory / name).open("rb") as file:
+                found = file.read(MOST + 1)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise StorageError(f"{self.address(name)} cannot be read: {error.strerror or error}") from error
+        if len(found) > MOST:
+            raise too_large(self.address(name))
+        return found
 
     def _create(self, name: str, body: bytes) -> bool:
         path = self.directory / name
@@ -173,6 +179,11 @@ class DirectoryObjects:
             return []
         except OSError as error:
             raise StorageError(f"{self.address(folder)} cannot be read: {error.strerror or error}") from error
+
+
+def too_large(address: str) -> IntegrityError:
+    """Return the error of an object that a ledger cannot have written, because it is too large."""
+    return damaged(address, f"it has more than {MOST:,} bytes")
 
 
 def is_ledger(address: object) -> bool:

@@ -10,6 +10,7 @@ import pytest
 from mme_sdk import EndpointSpec
 from mme_sdk.autopilot import Autopilot, Bounds, Goal, Journal, Machine, Rule
 from mme_sdk.cli.__main__ import main
+from mme_sdk.endpoints.spec.scaling_requests import scaling_target
 from mme_sdk.planning import Catalogue
 from tests.support.first_hour.world import IMAGE, ROLE
 
@@ -72,7 +73,7 @@ def test_a_new_process_goes_on_where_the_journal_ends_and_reads_no_older_decisio
     newest = journal.last(**names, end=NOW + timedelta(minutes=1))
     assert newest is not None
     assert newest.at == NOW
-    assert asked == ["list_objects_v2", "get_object", "get_object"]  # that of the other endpoint, and the newest
+    assert asked == ["list_objects_v2", "get_object"]  # neither that of the other endpoint, nor the older ones
     before = journal.last(**names, end=NOW)
     assert before is not None
     assert before.at == NOW - timedelta(minutes=10)
@@ -97,6 +98,13 @@ def test_the_attached_policy_and_the_metric_are_there_and_go_again(client, local
         StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=5),
     )["Datapoints"]  # fmt: skip
     assert [one["Maximum"] for one in values] == [3.0]
+    scaling = local.boto("application-autoscaling")
+    scaling.deregister_scalable_target(**scaling_target("piloted", "AllTraffic"))
+    scaling.close()
+    assert "it is attached again" in flown.step().reasons[0]
+    described = client.endpoint("piloted").describe().variants[0].autoscaling
+    (alarm,) = cloudwatch.describe_alarms(AlarmNamePrefix="mme_sdk/piloted/")["MetricAlarms"]
+    assert alarm["AlarmActions"] == [one["PolicyARN"] for one in described.policies]
     flown.detach()
     assert cloudwatch.describe_alarms(AlarmNamePrefix="mme_sdk/piloted/")["MetricAlarms"] == []
     cloudwatch.close()

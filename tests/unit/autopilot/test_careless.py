@@ -104,6 +104,19 @@ def test_the_model_that_is_too_large_for_the_volume_is_the_one_that_is_named() -
         decide(calls, Observed(count=2), **SETTINGS)
 
 
+def test_settings_that_contradict_or_lack_a_price_are_refused_at_once() -> None:
+    client = MMEClient(region="eu-west-1")
+    given = {**SETTINGS, "catalogue": CATALOGUE, "recordings": "s3://b/r/"}
+    free = attrs.evolve(MACHINE, price=None)
+    with pytest.raises(InvalidInputError, match="money_per_day needs the price of an instance"):
+        Autopilot(client, "scoring", **{**given, "machine": free, "bounds": Bounds(largest=3, money_per_day=100.0)})
+    with pytest.raises(InvalidInputError, match="a price of a cold second needs the price of an instance"):
+        Autopilot(client, "scoring", **{**given, "machine": free, "rule": Rule(goal=Goal(price_of_cold_second=0.1))})
+    with pytest.raises(InvalidInputError, match=r"2 instances, the smallest number, cost 9\.60 a day"):
+        Autopilot(client, "scoring", **{**given, "bounds": Bounds(largest=3, money_per_day=9.5)})
+    Autopilot(client, "scoring", **{**given, "bounds": Bounds(largest=3, money_per_day=9.6)})
+
+
 def test_a_clock_that_went_back_does_not_hold_the_number_for_as_long() -> None:
     year = timedelta(days=365)
     past = State(at=NOW + year, count=6, low_since=NOW + year, moves=(NOW + year,) * 11)

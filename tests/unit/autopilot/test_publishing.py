@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import attrs
 import pytest
 
-from mme_sdk.autopilot import Bounds, Decision, Journal, Observed, State, decide, learned_floor, learned_schedule
-from mme_sdk.autopilot.publishing import attach, detach, publish
+from mme_sdk import MMEClient
+from mme_sdk._flows.effects import Call, Interpreter
+from mme_sdk.autopilot import (
+    Autopilot,
+    Bounds,
+    Decision,
+    Journal,
+    Observed,
+    State,
+    decide,
+    learned_floor,
+    learned_schedule,
+)
+from mme_sdk.autopilot.publishing import attach, detach, find_lost, publish
 from mme_sdk.endpoints import Schedule
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.endpoints.autoscaling import scaling_calls
+from mme_sdk.endpoints.autoscaling.backup import read_backups, to_tags
+from mme_sdk.endpoints.spec.scaling_requests import scaling_target
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, MMEError, ThrottledError
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
@@ -20,7 +36,7 @@ from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.dashboards import Dashboards
 from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.store import Store
-from tests.unit.autopilot.test_rule import BOUNDS, MACHINE, NOW, RULE, demand, many
+from tests.unit.autopilot.test_rule import BOUNDS, CATALOGUE, MACHINE, NOW, RULE, demand, many
 
 
 class World:
@@ -28,13 +44,14 @@ class World:
 
     def __init__(self, path) -> None:
         self.time = datetime(2030, 1, 1, tzinfo=UTC)
-        self.count = 4
+        self.count, self.status = 4, "InService"
         self.store = Store(path / "state.sqlite")
         metrics, account = Metrics(), Account()
         self.alarms = Alarms(metrics, self.store, account, self.now)
         self.autoscaling = AutoScaling(self.store, account, self.alarms, self.now, self.size)
         dashboards = Dashboards(self.store, account, self.now)
         self.cloudwatch = CloudWatch(metrics, self.alarms, dashboards, self.now)
+        self.failing: dict[str, MMEError] = {}
         self.scaler = Scaler(self.store, self.autoscaling, self.alarms, self.now, 60.0, self.size, self.resize)
 
     def now(self) -> datetime:
@@ -47,19 +64,23 @@ class World:
         self.count = count
         return True
 
-    def run(self, flow) -> None:
+    def run(self, flow) -> Any:
         """Answer the calls of a flow."""
-        answer = None
-        while True:
-            try:
-                call = flow.send(answer)
-            except StopIteration:
-                return
-            name = "".join(part.title() for part in call.operation.split("_"))
-            service = self.cloudwatch if call.service == "cloudwatch" else self.autoscaling
-            answer = service.operations[name](dict(call.params))
-            if asyncio.iscoroutine(answer):
-                answer = asyncio.run(answer)
+        return Interpreter({Call: self.send}).run(flow)
+
+    def send(self, call: Call) -> Any:
+        if call.operation in self.failing:
+            raise self.failing[call.operation]
+        if call.operation == "describe_endpoint":
+            arn = "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/e"
+            variant = {"VariantName": "AllTraffic", "DesiredInstanceCount": self.count, "CurrentWeight": 1.0}
+            times = dict.fromkeys(("CreationTime", "LastModifiedTime"), self.time)
+            names = {"EndpointName": "e", "EndpointArn": arn, "EndpointConfigName": "c", "EndpointStatus": self.status}
+            return {**names, **times, "ProductionVariants": [variant]}
+        name = "".join(part.title() for part in call.operation.split("_"))
+        service = self.cloudwatch if call.service == "cloudwatch" else self.autoscaling
+        answer = service.operations[name](dict(call.params))
+        return asyncio.run(answer) if asyncio.iscoroutine(answer) else answer
 
     def minutes(self, number: int, wanted: int | None) -> int:
         for _ in range(number):
@@ -197,3 +218,120 @@ def test_a_record_that_was_cut_off_is_left_out_and_spoils_no_other(tmp_path):
 def test_a_journal_elsewhere_is_refused():
     with pytest.raises(InvalidInputError, match="neither an s3:// prefix nor a directory"):
         Journal("https://example.com/x")
+
+
+def pilot(world: World, **changes: Any) -> Autopilot:
+    """An autopilot whose AWS is the world."""
+    times = [world.time - timedelta(minutes=age) for age in range(1, 61)]
+    settings: dict[str, Any] = {
+        "rule": RULE, "bounds": Bounds(smallest=2, largest=9), "machine": MACHINE, "catalogue": CATALOGUE,
+        "calls": lambda _: {at: {f"m{number}": 30 for number in range(60)} for at in times}, "apply": "metric",
+        "clock": world.now, "sleep": lambda _: None,
+    }  # fmt: skip
+    made = Autopilot(MMEClient(region="eu-west-1"), "e", **(settings | changes))
+    made._aws = world  # type: ignore[assignment]
+    return made
+
+
+def update(world: World) -> None:
+    """Do what an update of the variants demands: deregister the target. Policies and scheduled actions go with it."""
+    target = scaling_target("e", "AllTraffic")
+    world.send(Call(service="application-autoscaling", operation="deregister_scalable_target", params=target))
+
+
+def test_what_an_update_detached_is_attached_again_and_the_decision_says_so(world, tmp_path):
+    flown = pilot(world, journal=tmp_path / "journal")
+    hour = datetime(2029, 12, 31, 14, 30, tzinfo=UTC)
+    for minute in range(3):
+        flown._journal.add(attrs.evolve(decision(), at=hour + timedelta(minutes=minute), wanted=6))
+    flown.attach(schedule=True)
+    assert flown.step().observed.detached is None
+    limits = sorted(action["ScheduledActionName"] for _, action in world.store.all("scheduled-action"))
+    assert limits
+    update(world)
+    assert list(world.store.all("scaling-policy")) == []
+    world.status = "Updating"
+    frozen = flown.step()
+    assert (frozen.action, list(world.store.all("scaling-policy"))) == ("freeze", [])
+    world.status = "InService"
+    told = flown.decide()
+    assert told.reasons[0] == (
+        "the step policy is not attached any more, for example because of an update: it is attached again"
+    )
+    assert list(world.store.all("scaling-policy")) == []  # decide() changes nothing
+    again = pilot(world, journal=tmp_path / "journal")  # another process, as a scheduled job is
+    found = again.step()
+    assert found.reasons[0] == told.reasons[0]
+    assert found.repeat().to_dict() == found.to_dict()
+    assert sorted(action["ScheduledActionName"] for _, action in world.store.all("scheduled-action")) == limits
+    assert again.step().observed.detached is None
+    assert world.minutes(3, wanted=7) == 7  # the alarm triggers the new policy
+    again.detach()
+    assert again.step().observed.detached is None
+    assert list(world.store.all("scaling-policy")) == []  # what was detached on purpose stays so
+
+
+def test_an_alarm_that_triggers_an_old_policy_is_found_after_a_process_was_killed_between_the_two(world):
+    flown = pilot(world)
+    flown.attach()
+    update(world)
+    world.failing["put_metric_alarm"] = ThrottledError("Rate exceeded")
+    with pytest.raises(ThrottledError):
+        flown.step()
+    world.failing.clear()
+    assert len(list(world.store.all("scaling-policy"))) == 1
+    assert (
+        world.run(find_lost("e", "AllTraffic")).what == "the alarm triggers a step policy that does not exist any more"
+    )
+    flown.step()
+    assert world.run(find_lost("e", "AllTraffic")) is None
+
+
+def test_autoscaling_that_the_sdk_attaches_again_has_an_alarm_of_its_new_policy(world):
+    world.run(attach("e", "AllTraffic", Bounds(smallest=2, largest=9)))
+    attached = world.run(scaling_calls.read("e", ["AllTraffic"]))["AllTraffic"]
+    (saved,) = read_backups({one["Key"]: one["Value"] for one in to_tags([attached])}).values()
+    world.run(scaling_calls.detach("e", [attached]))
+    assert list(world.store.all("alarm")) == []
+    world.run(scaling_calls.attach_all("e", [saved]))
+    assert world.minutes(3, wanted=7) == 7
+    assert world.run(find_lost("e", "AllTraffic")) is None
+
+
+def test_alarms_and_policies_that_cannot_be_read_do_not_end_it(world, caplog):
+    flown = pilot(world, alarms=("p99-high",))
+    world.failing["describe_alarms"] = ThrottledError("Rate exceeded")
+    found = flown.step()
+    assert (found.action, found.reasons) == ("freeze", ("the alarms could not be read: Rate exceeded",))
+    flown = pilot(world)
+    world.failing["describe_alarms"] = AccessDeniedError("no")
+    assert flown.step().action == "grow"
+    assert "whether the step policy of endpoint e is still attached is not known" in caplog.text
+
+
+def test_a_run_goes_on_after_an_error_that_passes_and_ends_after_one_that_lasts(world):
+    flown = pilot(world)
+    world.failing["put_metric_data"] = ThrottledError("Rate exceeded")
+    tries: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        tries.append(seconds)
+        if len(tries) == 4:
+            world.failing.clear()
+
+    flown._sleep = sleep
+    found = list(flown.run(every=60, times=6))
+    assert (len(found), len(tries)) == (2, 5)
+    world.failing["put_metric_data"] = ThrottledError("Rate exceeded")
+    flown._sleep = tries.append
+    with pytest.raises(ThrottledError):
+        list(flown.run(times=1))
+    tries.clear()
+    with pytest.raises(ThrottledError):
+        list(flown.run())
+    assert len(tries) == 9
+    tries.clear()
+    world.failing["put_metric_data"] = AccessDeniedError("no")
+    with pytest.raises(AccessDeniedError):
+        list(flown.run())
+    assert tries == []

@@ -21,7 +21,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
-from mme_sdk.runtime.ledger import entries, stores
+from mme_sdk.runtime.ledger import entries, objects, stores
 from mme_sdk.runtime.ledger.calls import LedgerCalls
 from mme_sdk.runtime.ledger.items import Item, LedgerFailed
 from mme_sdk.runtime.ledger.objects import is_ledger, objects_at
@@ -254,6 +254,21 @@ def test_a_large_stream_is_in_few_objects_and_little_memory(monkeypatch: pytest.
     assert [one.body for one in found if one is not None] == [b"%d" % at for at in range(2000)]
     assert aws.run(again.find("0" * 40)) is None
     assert len(again._cached) == 2
+
+
+def test_an_object_that_is_larger_than_a_ledger_writes_is_named_and_not_read(
+    job: Job, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    job.frame()
+    monkeypatch.setattr(objects, "MOST", 100)
+    with pytest.raises(IntegrityError, match=r"s3://jobs/42/requests/\w+ cannot .* more than 100 bytes"):
+        job.frame()
+    directory = objects_at(f"{tmp_path}/")
+    (tmp_path / "a").write_bytes(bytes(101))
+    with pytest.raises(IntegrityError, match=r"/a cannot be used as part of a ledger: it has more than 100 bytes"):
+        job.aws.run(directory.get("a"))
+    (tmp_path / "a").write_bytes(bytes(100))
+    assert job.aws.run(directory.get("a")) == bytes(100)
 
 
 @pytest.mark.parametrize(
