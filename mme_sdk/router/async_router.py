@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mme_sdk._flows.effects import Flow, Sleep
@@ -298,7 +298,8 @@ class AsyncRouter(AsyncInvocationMixin):
         )  # fmt: skip
 
     async def _switch(
-        self, name: str, change: Change, after: Any, *, models: Any, expected: Mapping[str, float] | None,
+        self, name: str, change: Change, after: Callable[[], Placement], *, models: Any,
+        expected: Mapping[str, float] | None,
         capacity: int | None, at_a_time: int | None, payload: Any, deadline: float | None, drain: float,
         progress: ProgressOption, new: Cell | None = None,
     ) -> CellChange:  # fmt: skip
@@ -308,9 +309,7 @@ class AsyncRouter(AsyncInvocationMixin):
         await self.refresh()
         self._routes.check(change)
         named = self._called(models, expected)
-        placement: Placement = after()
-        homes = {key: placement.of(key).homes for key in {routing.key(model) for model in named}}
-        moves = moving(routing, named, homes)
+        moves = moving(routing, named, after(), name)
         fresh = {} if new is None else {new.name: self._connect(new)}
         pairs = [(fresh.get(to) or routing.link(to), model) for to, model in moves]
         warmed = await self._invoker.warm_in(

@@ -10,6 +10,7 @@ import attrs
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.router.placement import Placement
 from mme_sdk.router.routing import Link, Routing
 from mme_sdk.runtime.batch.warm import WarmReport
 from mme_sdk.types.model import ModelVersion
@@ -98,17 +99,22 @@ def check_expected(expected: Mapping[str, float] | None) -> None:
         check_number(f"expected[{model!r}]", rate, at_least=0)
 
 
-def moving(routing: Routing[Any], models: Iterable[Any], after: Mapping[str, tuple[str, ...]]) -> list[tuple[str, Any]]:
-    """Return the cells that get a model they did not have, with the model.
+def moving(routing: Routing[Any], models: Iterable[Any], after: Placement, changed: str) -> list[tuple[str, Any]]:
+    """Return the cells that get the calls of a model and did not before, with the model.
+
+    Calls of a lost cell go to other cells, now and after the change.
 
     Args:
         routing: The cells now.
         models: The models.
-        after: Homes of each model after the change, by its key.
+        after: The placement after the change.
+        changed: The cell that goes or comes.
     """
-    return [
-        (name, model)
-        for model in models
-        for name in after[routing.key(model)]
-        if name not in routing.placed(routing.key(model)).homes
-    ]
+    found = []
+    for model in models:
+        key = routing.key(model)
+        placed = routing.placed(key)
+        # If this cell is lost, other cells get calls of its models already, but may not have loaded all of them.
+        has = placed.homes if changed in placed.homes else routing.serving(placed)
+        found += [(name, model) for name in routing.serving(after.of(key), trusted=changed) if name not in has]
+    return found

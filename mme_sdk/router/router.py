@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from mme_sdk._flows.effects import Flow, Sleep
@@ -299,7 +299,8 @@ class Router(InvocationMixin):
         )  # fmt: skip
 
     def _switch(
-        self, name: str, change: Change, after: Any, *, models: Any, expected: Mapping[str, float] | None,
+        self, name: str, change: Change, after: Callable[[], Placement], *, models: Any,
+        expected: Mapping[str, float] | None,
         capacity: int | None, at_a_time: int | None, payload: Any, deadline: float | None, drain: float,
         progress: ProgressOption, new: Cell | None = None,
     ) -> CellChange:  # fmt: skip
@@ -309,9 +310,7 @@ class Router(InvocationMixin):
         self.refresh()
         self._routes.check(change)
         named = self._called(models, expected)
-        placement: Placement = after()
-        homes = {key: placement.of(key).homes for key in {routing.key(model) for model in named}}
-        moves = moving(routing, named, homes)
+        moves = moving(routing, named, after(), name)
         fresh = {} if new is None else {new.name: self._connect(new)}
         pairs = [(fresh.get(to) or routing.link(to), model) for to, model in moves]
         warmed = self._invoker.warm_in(

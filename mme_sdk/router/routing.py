@@ -208,17 +208,20 @@ class Routing(Generic[InvokerT]):
         """Record that a cell answered a call."""
         link.health.answered(key)
 
+    def serving(self, placed: Placed, trusted: str | None = None) -> tuple[str, ...]:
+        """Return the cells that get the calls of a model: its homes, or in place of lost homes the next cell.
+
+        Args:
+            placed: The cells of the model.
+            trusted: A cell that counts as serving even if calls to it failed. Default: None.
+        """
+        lost = {name for name, link in list(self._links.items()) if link.health.lost and name != trusted}
+        homes = tuple(name for name in placed.homes if name not in lost)
+        return homes or next(((name,) for name in placed.others if name not in lost), placed.homes[:1])
+
     def by_cell(self, models: Iterable[Any]) -> list[tuple[Link[InvokerT], Any]]:
-        """Return each model with each of its homes; in place of lost homes, with the cell that gets its calls now."""
-        found = []
-        for model in models:
-            placed = self.placed(self.key(model))
-            homes = [self.link(name) for name in placed.homes]
-            serving = [one for one in homes if not one.health.lost]
-            others = (self.link(name) for name in placed.others)
-            instead = next((one for one in others if not one.health.lost), homes[0]) if not serving else None
-            found += [(one, model) for one in (serving if instead is None else [instead])]
-        return found
+        """Return each model with each of the cells that get its calls."""
+        return [(self.link(name), model) for model in models for name in self.serving(self.placed(self.key(model)))]
 
 
 def check_session(router: str, session_id: str | None) -> None:

@@ -78,6 +78,43 @@ def test_models_that_fail_do_not_stop_it() -> None:
     assert {one.name: one.state for one in made.cells}["a"] == "evacuated"
 
 
+def test_models_go_to_no_cell_that_is_lost_and_those_of_the_lost_cell_move_too() -> None:
+    cells = new_cells()
+    made = router(cells, ["a", "b", "c"])
+    call_all(made)
+    of_c = at(made, "c")
+    cells.states["c"] = "deleted"
+    call_all(made)
+    gone = [model for model in MODELS if cells.cells_of(model)[-1] == "a"]
+    assert set(gone) & set(of_c)
+    cells.sent.clear()
+    done = made.evacuate("a", drain=0)
+    assert not done.warmed.failed
+    assert sorted(done.warmed.loaded) == sorted(gone)
+    assert {cell for cell, _ in cells.sent} == {"b"}
+    cells.sent.clear()
+    before = sum(cells.loads.values())
+    call_all(made)
+    assert sum(cells.loads.values()) == before
+
+
+def test_a_cell_that_was_lost_gets_its_models_when_it_is_admitted_again() -> None:
+    cells = new_cells()
+    made = router(cells, ["a", "b", "c"])
+    call_all(made)
+    own = at(made, "c")
+    cells.states["c"] = "deleted"
+    call_all(made)
+    made.evacuate("c", drain=0)
+    cells.states["c"] = "ok"
+    cells.loaded["c"].clear()
+    done = made.admit("c")
+    assert sorted(done.warmed.loaded) == sorted(own)
+    before = sum(cells.loads.values())
+    call_all(made)
+    assert sum(cells.loads.values()) == before
+
+
 def test_it_continues_after_an_interruption() -> None:
     cells = new_cells()
     made = router(cells)
