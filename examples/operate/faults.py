@@ -139,9 +139,15 @@ def deleted_archive(world: World) -> None:
 
 def more_models_than_memory(world: World) -> None:
     """There are more models in use than fit into the memory of the instance."""
-    tenants = [world.publish(f"tenant-{number}", "v1") for number in range(8)]
+    for number in range(8):
+        world.publish(f"tenant-{number}", "v1")
+    call_tenants(world)
+
+
+def call_tenants(world: World) -> None:
+    """Call the models that are too many for one instance."""
     for _ in range(5):
-        world.call(tenants)
+        world.call(f"tenant-{number}@live" for number in range(8))
 
 
 def slow_loads(world: World) -> None:
@@ -188,3 +194,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "autoscaling_cannot_move": wrong_metric,
 }
 """The faults, by the kind of the finding that names each."""
+
+AGAIN: dict[str, Callable[[World], None]] = {"thrashing": call_tenants}
+"""Traffic that met the fault, and meets it no more when the command has mended it."""

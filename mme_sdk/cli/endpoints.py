@@ -132,19 +132,23 @@ def _changing(group: click.Group) -> None:
     @command(group, "scale", dry_run=True)
     @timeout_option(1800)
     @click.option("--variant", help="VariantName. Default: the only variant.")
+    @click.option("--replace", is_flag=True, help="Replace all instances by an update; all models are placed anew.")
     @click.argument("name")
     @click.argument("count", type=click.IntRange(min=0))
-    def scale(shell: Shell, timeout: float, variant: str | None, name: str, count: int, dry_run: bool) -> None:
+    def scale(
+        shell: Shell, timeout: float, variant: str | None, replace: bool, name: str, count: int, dry_run: bool
+    ) -> None:
         """Set the instance count of a variant, and wait until the instances run."""
         handle = shell.client.endpoint(name)
         if dry_run:
             now = {one.name: one.instance_count for one in handle.describe().variants}
             if variant is not None and variant not in now:
                 raise click.UsageError(f"{name} has no variant {variant}; it has {', '.join(now)}.")
-            text = f"would set {variant or 'the only variant'} of {name} to {count}; now {now}"
+            how = ", on new instances" if replace else ""
+            text = f"would set {variant or 'the only variant'} of {name} to {count}{how}; now {now}"
             shell.out.result({"dry_run": True, "endpoint": name, "now": now, "count": count}, text)
             return
-        done = handle.scale(count, variant=variant, timeout=timeout, progress=shell.out.progress)
+        done = handle.scale(count, variant=variant, replace=replace, timeout=timeout, progress=shell.out.progress)
         _show(shell, done.describe())
 
     @command(group, "weights", dry_run=True)

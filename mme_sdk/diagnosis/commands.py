@@ -17,19 +17,23 @@ __all__ = ["alias", "autoscale", "call_alias", "dedicated", "resize", "retry_upd
 _KEY = "{name}/{version}.tar.gz"
 
 
-def resize(endpoint: ObservedEndpoint, variant: ObservedVariant, count: int) -> Command | None:
+def resize(
+    endpoint: ObservedEndpoint, variant: ObservedVariant, count: int, *, replace: bool = False
+) -> Command | None:
     """Set the number of instances; with autoscaling, its minimum. None if autoscaling cannot be expressed.
 
     Args:
         endpoint: The endpoint.
         variant: The variant.
         count: Number of instances.
+        replace: Whether all instances are replaced by new ones. Autoscaling cannot do that.
     """
     scaling = variant.scaling
     if scaling is None:
         return Command(
-            f"{_endpoint(endpoint)}.scale({count}, variant={_text(variant.name)})",
-            f"mme endpoints scale {_quoted(endpoint.name)} {count} --variant {_quoted(variant.name)}",
+            f"{_endpoint(endpoint)}.scale({count}, variant={_text(variant.name)}{', replace=True' if replace else ''})",
+            f"mme endpoints scale {_quoted(endpoint.name)} {count} --variant {_quoted(variant.name)}"
+            f"{' --replace' if replace else ''}",
         )
     if scaling.settings is None:
         return None

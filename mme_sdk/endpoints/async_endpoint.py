@@ -335,18 +335,16 @@ class AsyncEndpoint(AsyncInvocationMixin):
         )
 
     async def scale(
-        self,
-        count: int,
-        *,
-        variant: str | None = None,
-        timeout: float = 1800,
+        self, count: int, *, variant: str | None = None, replace: bool = False, timeout: float = 1800,
         progress: ProgressOption = False,
-    ) -> AsyncEndpoint:
+    ) -> AsyncEndpoint:  # fmt: skip
         """Set a variant's instance count, and wait until the instances run.
 
         Args:
             count: Number of instances, 1 or more; 0 or more with asynchronous inference.
             variant: VariantName. Default: None, the only variant.
+            replace: Whether an update replaces all instances of the endpoint, so that SageMaker places all models anew.
+                Default: False, instances are added or removed.
             timeout: Longest time to wait, in seconds. Default: 1800.
             progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
                 False.
@@ -361,7 +359,9 @@ class AsyncEndpoint(AsyncInvocationMixin):
             WaitTimeoutError: The instances do not run after `timeout` seconds; the change continues.
         """
         return await self._run(
-            flows.scale(self.name, count, variant=variant, timeout=timeout, now=self._now, progress=progress)
+            flows.scale(
+                self.name, count, variant=variant, replace=replace, timeout=timeout, now=self._now, progress=progress
+            )
         )
 
     async def weights(

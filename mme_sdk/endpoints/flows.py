@@ -303,11 +303,25 @@ def to_single_model(
 
 
 def scale(
-    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressOption
+    name: str,
+    count: int,
+    *,
+    variant: str | None,
+    replace: bool,
+    timeout: float,
+    now: Now,
+    progress: ProgressOption,
 ) -> Flow[EndpointDescription]:
-    """Set a variant's instance count."""
+    """Set a variant's instance count; with `replace`, by an update that starts new instances."""
+    check_instance("replace", replace, bool)
     with _reported("scale", name, timeout, now, progress) as report:
-        yield from _scale.scale(name, count, variant=variant, timeout=timeout, now=now, progress=report)
+        if replace:
+            spec = yield from _scale.resized(name, count, variant=variant)
+            yield from _apply.apply(
+                spec, deployment=None, timeout=timeout, now=now, progress=report, must_exist=True, replace=True
+            )
+        else:
+            yield from _scale.scale(name, count, variant=variant, timeout=timeout, now=now, progress=report)
     return (yield from describe(name))
 
 

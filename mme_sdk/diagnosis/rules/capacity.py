@@ -72,11 +72,23 @@ def thrashing(endpoint: ObservedEndpoint) -> Iterator[Finding]:
             f"{hits:.0%} of the requests found their model in memory",
             evidence=tuple(evidence),
             cost=waited,
-            remedy=f"run {wanted} instances, so that the models in use fit into their memory together"
-            if wanted is not None
-            else "run more instances, or instances with more memory",
-            command=None if wanted is None else commands.resize(endpoint, variant, wanted),
+            remedy=_more_memory(variant, wanted),
+            command=None if wanted is None else commands.resize(endpoint, variant, wanted, replace=True),
         )
+
+
+def _more_memory(variant: ObservedVariant, wanted: int | None) -> str:
+    """Return what ends thrashing. Added instances alone do not, if evicted models return to their files."""
+    many = "more" if wanted is None else str(wanted)
+    if variant.scaling is None:
+        start, then = f"run {many} new instances in place of all", ""
+    else:
+        start, then = f"run {many} instances", f", and scale({wanted or 'n'}, replace=True) replaces all"
+    return (
+        f"{start}, so that the models in use fit into their memory together. AWS does not document where an evicted "
+        "model goes. If it goes to any instance, added instances suffice. If it returns to the instance that has its "
+        f"files, added instances stay nearly empty{then}"
+    )
 
 
 def loader_slots(endpoint: ObservedEndpoint) -> Iterator[Finding]:

@@ -125,6 +125,7 @@ def apply(
     now: Now,
     progress: Reporter | None,
     must_exist: bool = False,
+    replace: bool = False,
 ) -> Flow[EndpointPlan]:
     """Create or change an endpoint to match a spec, and wait until it does.
 
@@ -137,6 +138,7 @@ def apply(
         now: The monotonic clock.
         progress: Reports each DescribeEndpoint.
         must_exist: Whether to raise EndpointNotFoundError instead of creating an endpoint.
+        replace: Whether all instances are replaced by new ones, also if the spec demands none.
 
     Returns:
         The plan that was carried out.
@@ -162,6 +164,10 @@ def apply(
         )
     if must_exist:
         yield from describe_endpoint(spec.name)
+    if replace and todo.action in ("change in place", "nothing"):
+        # The new fleet has its counts from the start: SageMaker places the models among the instances that there are.
+        rest = tuple(one for one in todo.changes if not one.field.endswith(".instance_count"))
+        todo = attrs.evolve(todo, action="update", changes=rest)
     _log.info("%s", todo)
     if todo.action == "create again":
         yield from delete(spec.name, timeout=timeout, now=now)
@@ -174,6 +180,8 @@ def apply(
         deployment = deployment or spec.deployment
         check_fits(deployment, old, spec)
         requests = spec.to_requests()
+        if replace and requests.config_name == live.description.config_name:
+            requests = requests.renamed(spec.name)
         created = yield from create_resources(requests, spec.name)
         off = yield from replace_fleet(
             live,
@@ -185,6 +193,7 @@ def apply(
             timeout=_left(deadline, now),
             now=now,
             progress=progress,
+            resize=replace,
         )
     try:
         # Before the steps that may still fail: at most one earlier configuration is kept, whatever they do.

@@ -85,6 +85,7 @@ def replace_fleet(
     now: Now,
     progress: Reporter | None,
     dropped: Sequence[Attached] = (),
+    resize: bool = False,
 ) -> Flow[DetachedScaling]:
     """Update an endpoint to another configuration and wait until it is in service.
 
@@ -103,6 +104,7 @@ def replace_fleet(
         now: The monotonic clock.
         progress: Reports each DescribeEndpoint.
         dropped: Autoscaling of variants that an earlier update removed and this one brings back.
+        resize: Whether the variants get the instance counts of the new configuration in place of those they have.
 
     Returns:
         The autoscaling that was detached.
@@ -135,8 +137,11 @@ def replace_fleet(
         # Without it an update resets the instance counts that autoscaling has reached.
         "RetainAllVariantProperties": True,
     }
-    if capture_changes:
-        request["ExcludeRetainedVariantProperties"] = [{"VariantPropertyType": "DataCaptureConfig"}]
+    excluded = {"DataCaptureConfig": capture_changes, "DesiredInstanceCount": resize}
+    if any(excluded.values()):
+        request["ExcludeRetainedVariantProperties"] = [
+            {"VariantPropertyType": kind} for kind, changes in excluded.items() if changes
+        ]
     if deployment is not None:
         request["DeploymentConfig"] = to_request(deployment)
     begun = False

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from mme_sdk._validation import as_int, check_number
 from mme_sdk.aws import Flow
 from mme_sdk.display.progress import Reporter
@@ -20,7 +22,7 @@ from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.endpoints.state.diff import Change, tag_changes
 from mme_sdk.errors import ConflictError, InvalidInputError
 
-__all__ = ["autoscale", "change_in_place", "scale", "set_weights"]
+__all__ = ["autoscale", "change_in_place", "resized", "scale", "set_weights"]
 
 
 def scale(
@@ -31,6 +33,25 @@ def scale(
     Raises:
         InvalidInputError: There is no such variant, it is serverless, or the count is outside autoscaling's limits.
     """
+    live, chosen = yield from _scalable(name, count, variant)
+    sizes = {chosen: {"DesiredInstanceCount": as_int(count)}}
+    return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
+
+
+def resized(name: str, count: int, *, variant: str | None) -> Flow[EndpointSpec]:
+    """Return the spec of an endpoint with another instance count of a variant.
+
+    Raises:
+        InvalidInputError: As for `scale`; or a spec cannot describe the endpoint.
+    """
+    live, chosen = yield from _scalable(name, count, variant)
+    spec = live.spec()
+    variants = (attrs.evolve(one, instance_count=as_int(count)) if one.name == chosen else one for one in spec.variants)
+    return attrs.evolve(spec, variants=tuple(variants))
+
+
+def _scalable(name: str, count: int, variant: str | None) -> Flow[tuple[Live, str]]:
+    """Return an endpoint and its variant that can get an instance count."""
     check_number("instance_count", count, at_least=0, at_most=10_000, integer=True)
     live = yield from read_live(name)
     if count == 0 and "AsyncInferenceConfig" not in live.config:
@@ -46,8 +67,7 @@ def scale(
                 hint="change it with endpoint.autoscale(…), or detach it with endpoint.autoscale(None)",
                 endpoint=name,
             )
-    sizes = {chosen: {"DesiredInstanceCount": as_int(count)}}
-    return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
+    return live, chosen
 
 
 def set_weights(

@@ -70,6 +70,15 @@ class Requests:
         """Name of the configuration, derived from its content."""
         return str(self.config["EndpointConfigName"])
 
+    def renamed(self, endpoint: str) -> Requests:
+        """Return the same requests with another name of the configuration: UpdateEndpoint does not take the same one.
+
+        Args:
+            endpoint: EndpointName.
+        """
+        other = {"EndpointConfigName": derived_name(endpoint, {"Replaces": self.config_name})}
+        return attrs.evolve(self, config=self.config | other, endpoint=self.endpoint | other)
+
     @property
     def calls(self) -> tuple[Request, ...]:
         """Every request as (service, operation, parameters), with boto3's names."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+import attrs
 import pytest
 
+from mme_sdk.fleet import RoutingName
 from tests.support.paths import ROOT
 
 
@@ -22,6 +24,17 @@ def test_a_fault_is_named_and_mended(main: ModuleType, capsys: pytest.CaptureFix
     assert "$ mme models rollback fraud live --models s3://ml-models/prod/" in shown
     assert shown.count("mme diagnose finds nothing any more") == 1
     assert shown.rstrip().splitlines()[-1].startswith("Healthy: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("routing", ["sticky", "sticky_to_memory"])
+def test_the_command_against_thrashing_mends_it_wherever_evicted_models_go(
+    main: ModuleType, capsys: pytest.CaptureFixture[str], routing: RoutingName
+) -> None:
+    main.main(["thrashing"], attrs.evolve(main.SETTINGS, routing=routing))
+    shown = capsys.readouterr().out
+    assert "$ mme endpoints scale scoring 2 --variant AllTraffic --replace" in shown
+    assert shown.count("mme diagnose finds nothing any more") == 1
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 from mme_sdk.errors import MMEError
 from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
 from mme_sdk.metrics import read_metrics
-from mme_sdk.planning.simulation import FleetConfig, Traffic, simulate
+from mme_sdk.planning.simulation import DISK, S3, FleetConfig, SingleFlight, Traffic, simulate
 from mme_sdk.router.placement import Placement
 from tests.integration.router.test_cells import World
 
@@ -24,6 +24,7 @@ SIZE = 10 * 2**20  # bytes of each model
 CELLS, FIT, MODELS = 4, 5, 18  # models that fit into the memory of a cell; models
 RAMP, LAUNCH, LOST, EVACUATED = 0.15, 0.3, 0.5, 0.75  # of the day
 DRAIN = 0.6  # seconds
+THREADS = 32
 
 
 @attrs.define
@@ -37,6 +38,7 @@ class Day:
     failed: list[MMEError] = attrs.field(factory=list)
     cold: float = 0.0
     requests: int = 0
+    loads: int = 0
     loading: float = 0.0  # seconds that a load took, its download included
 
 
@@ -65,7 +67,7 @@ def spend(world: World, calls: int, *, seconds: float | None) -> Day:
         with lock:
             day.calls.append((now(number), int(models[number])))
         try:
-            router.invoke({"x": 1}, model=world.targets[models[number]], deadline=120)
+            router.invoke({"x": 1}, model=world.targets[models[number]], deadline=120, idempotent=True)
         except MMEError as error:
             day.failed.append(error)
 
@@ -86,7 +88,7 @@ def spend(world: World, calls: int, *, seconds: float | None) -> Day:
         ]
 
     events: list[tuple[float, Callable[[int], None]]] = [(LOST, lose), (EVACUATED, evacuate)]
-    with ThreadPoolExecutor(32) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         running: list[Future[None]] = []
         for number in range(calls):
             if seconds is not None:
@@ -105,7 +107,11 @@ def spend(world: World, calls: int, *, seconds: float | None) -> Day:
         hits = dict(seen.cache_hit)
         day.requests += int(seen.invocations.total)
         day.cold += sum(count * (1.0 - hits[moment]) for moment, count in seen.invocations)
-        day.loading += ((seen.loading.mean or 0.0) + (seen.downloading.mean or 0.0)) / CELLS
+        loads = dict(seen.loads)
+        day.loads += int(seen.loads.total)
+        for series in (seen.loading, seen.downloading):
+            day.loading += sum(value * loads.get(moment, 0.0) for moment, value in series)
+    day.loading /= day.loads
     return day
 
 
@@ -123,7 +129,7 @@ def simulated(world: World, day: Day, *, loading: float) -> float:
         requests[home(cells, model)].append((moment, model))
     for moment, model in day.warmed:
         requests[home(rest, model)].append((moment, model))
-    cold = 0.0
+    cold, loads = 0.0, 0
     for found in requests.values():
         found.sort()
         traffic = Traffic(
@@ -132,7 +138,11 @@ def simulated(world: World, day: Day, *, loading: float) -> float:
             download=np.full(MODELS, 1e-4), load=np.full(MODELS, loading),
         )  # fmt: skip
         config = FleetConfig(instances=1, workers=64, memory_bytes=FIT, volume_bytes=10**6)
-        cold += simulate(traffic, config, engine="fleet", skip=0.0).cold_rate * len(found)
+        # A client sends one call of a model that is not known to be loaded; the others wait for its answer.
+        result = simulate(traffic, config, engine="fleet", clients=SingleFlight(), skip=0.0)
+        cold += result.cold_rate * len(found)
+        loads += int(np.isin(result.kinds, (DISK, S3)).sum())
+    print(f"{loads} loads simulated, {day.loads} seen")
     return cold / sum(map(len, requests.values()))
 
 
@@ -151,7 +161,8 @@ def play(tmp_path: Path, calls: int, *, seconds: float | None) -> None:
         f"loads {day.loading:.3f} s, {len(day.warmed)} warmed, lost {day.lost}, evacuated {day.evacuated}"
     )
     assert day.failed == []
-    assert day.requests == calls + len(day.warmed)
+    # A call that the lost cell had begun counts there too, and the router sent it to another cell.
+    assert calls + len(day.warmed) <= day.requests <= calls + len(day.warmed) + (0 if seconds is None else THREADS)
     assert day.warmed
     assert predicted == pytest.approx(day.cold / day.requests, rel=0.2)
 

@@ -10,7 +10,9 @@ import pytest
 
 from mme_sdk.diagnosis import Diagnosis, ObservedPolicy, ObservedScaling, diagnose
 from mme_sdk.diagnosis.working_set import best_hit_ratio, instances_for
+from mme_sdk.fleet import RoutingName
 from mme_sdk.planning.analysis import che
+from mme_sdk.planning.simulation import Deploy, ScaleOut, simulate
 from mme_sdk.planning.simulation.inputs import Floats
 from tests.support.diagnosis.simulated import fleet, healthy, observed, target, traffic_of
 
@@ -52,11 +54,30 @@ def test_thrashing_is_found_and_the_command_cures_it() -> None:
     assert numbers["unloads"] > 2000
     assert numbers["hit ratio"] < 0.6
     assert numbers["hit ratio that the memory of 2 can give"] == pytest.approx(numbers["hit ratio"], abs=0.08)
-    assert finding.command.python == 'client.endpoint("scoring").scale(4, variant="AllTraffic")'
-    assert finding.command.shell == "mme endpoints scale scoring 4 --variant AllTraffic"
+    assert finding.command.python == 'client.endpoint("scoring").scale(4, variant="AllTraffic", replace=True)'
+    assert finding.command.shell == "mme endpoints scale scoring 4 --variant AllTraffic --replace"
     assert finding.cost.unit == "cold seconds"
     assert finding.cost.value > 1000
     assert diagnose(thrashing_fleet(4)).of("thrashing") == ()
+
+
+@pytest.mark.parametrize(("routing", "added"), [("sticky", True), ("sticky_to_memory", False)])
+def test_new_instances_end_thrashing_and_added_ones_only_if_evicted_models_go_anywhere(
+    routing: RoutingName, added: bool
+) -> None:
+    """The remedy says both; the command is the one that the simulation upholds under both rules."""
+    load = traffic_of(np.random.default_rng(1), zipf(60, 0.3), calls=6000, seconds=2 * HOUR, service=0.3)
+    config = fleet(2, 15, loader_slots=4, routing=routing)
+    half = HOUR
+    more = ScaleOut(at=half, count=2)
+    cold = {
+        name: simulate(load, config, timeline=timeline, skip=0.6).cold_rate
+        for name, timeline in {"as it is": (), "added": (more,), "replaced": (more, Deploy(at=half))}.items()
+    }
+    assert cold["as it is"] > 0.4
+    assert (cold["added"] > 0.4) is added, cold
+    assert cold["replaced"] < 0.1, cold
+    assert "added instances stay nearly empty" in only(diagnose(thrashing_fleet()), "thrashing").remedy
 
 
 def test_thrashing_is_found_with_less_confidence_without_recordings() -> None:
