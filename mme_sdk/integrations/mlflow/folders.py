@@ -49,7 +49,8 @@ def checked_path(uri: str, path: object) -> str:
         The path relative to the folder, with `/`.
 
     Raises:
-        InvalidInputError: It is not text, is absolute, or contains `..`, `\\` or a control character.
+        InvalidInputError: It is not text, is absolute, or contains `..`, a control character, or a character that has
+            a meaning in addresses.
     """
     if isinstance(path, str) and path.isprintable() and not set(path) & set("\\:?#%"):
         parts = PurePosixPath(path).parts

@@ -209,7 +209,7 @@ class Sync:
     _report: Reporter | None = attrs.field(default=None, kw_only=True)
     _outcomes: dict[str, str | MMEError] = attrs.field(factory=dict, init=False)  # by reference: what was done
     _reasons: dict[str, str] = attrs.field(factory=dict, init=False)  # by reference: why it was skipped
-    _done: list[ModelVersion] = attrs.field(factory=list, init=False)
+    _stored: dict[str, ModelVersion] = attrs.field(factory=dict, init=False)  # by reference
 
     def run(self, names: list[str] | None, *, aliases: bool) -> MlflowSyncReport:
         """Register the versions, then move the aliases."""
@@ -238,7 +238,7 @@ class Sync:
             f"{first}: {result.failed[first].message}",
             hint="see .errors for each error, and .partial for the report; calling it again skips what is done",
             errors=result.failed,
-            done=tuple(self._done),
+            done=tuple(self._stored[one] for one in result.registered),
         )
         attach_partial(failed, result)
         raise failed
@@ -317,16 +317,14 @@ class Sync:
             stored = self._models.get(name, wanted.version)
         except ModelNotFoundError:
             if not self._dry_run:
-                self._done.append(
-                    register(
-                        self._models,
-                        self._tracking,
-                        wanted,
-                        name,
-                        wanted.version,
-                        image=self._image,
-                        multi_model=self._multi_model,
-                    )
+                self._stored[wanted.reference] = register(
+                    self._models,
+                    self._tracking,
+                    wanted,
+                    name,
+                    wanted.version,
+                    image=self._image,
+                    multi_model=self._multi_model,
                 )
             return "registered"
         if any(stored.metadata.get(key) != value for key, value in wanted.metadata.items()):

@@ -117,10 +117,8 @@ class Tracking:
         """
         if names is None:
             with _translated("the registered models"):
-                found = list(
-                    _pages(lambda token: self._client.search_registered_models(max_results=_PAGE, page_token=token))
-                )
-            return [_model(one) for one in found]
+                search = partial(self._client.search_registered_models, max_results=_PAGE)
+                return [_model(one) for one in _pages(search)]
         models = []
         for name in names:
             with _translated(f"the registered model {name!r}"):
