@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import attrs
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.integrations.mlflow.sync import register
 from mme_sdk.integrations.mlflow.tracking import SOURCE, Tracking
@@ -153,9 +155,9 @@ class Deployments:
                 f"the deployment {name!r} was not deleted, because {', '.join(others)} refer to versions of the model",
                 hint="delete these aliases first, or give -C force=true",
             )
-        if self._alias(models, name) is not None:
+        with suppress(ModelNotFoundError):
             models.unalias(name, self._target.alias)
-        if any(True for _ in models.list(name)):
+        with suppress(ModelNotFoundError):
             models.delete(name, grace=grace, force=force)
 
     def list(self) -> list[dict[str, Any]]:
@@ -270,9 +272,11 @@ def _settings(verb: str, config: Mapping[str, Any], *names: str) -> dict[str, st
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        seconds = float(text)
     except ValueError:
         raise InvalidInputError(f"grace must be a number of seconds, not {text!r}") from None
+    check_number("grace", seconds, at_least=0)
+    return seconds
 
 
 def _flag(text: str) -> bool:
