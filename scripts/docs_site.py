@@ -37,14 +37,15 @@ TITLES = {
     "mme_sdk.planning": "Planning",
     "mme_sdk.autopilot": "The autopilot",
     "mme_sdk.scale": "Scaling out",
+    "mme_sdk.integrations.mlflow": "MLflow",
     "mme_sdk.exports": "Exports",
     "mme_sdk.fleet": "The fleet model",
     "mme_sdk.protocols": "Protocols",
     "mme_sdk.local": "The embedded SageMaker",
     "mme_sdk.testing": "The pytest plugin",
 }
-INNER = {"_flows", "aws", "cli", "conformance", "display"}
-"""Packages that are not for users, although some have an `__all__`."""
+INNER = {"_flows", "aws", "cli", "conformance", "display", "integrations"}
+"""Packages that are not for users, although some have an `__all__`; of `integrations`, what is in it has pages."""
 NOTEBOOKS = ("first_hour", "many_tenants", "hot_model", "batch_scoring", "operating", "planning")
 OUTSIDE = {
     "CONTRIBUTING.md": "project/contributing.md",

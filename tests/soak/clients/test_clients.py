@@ -90,7 +90,7 @@ def run(program: Path, client: str, script: str, *arguments: str, exports: dict[
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -111,6 +111,10 @@ def test_mlflow_deploys_and_invokes(exports, model, tmp_path):
     folder = tmp_path / "mlflow"
     shutil.copytree(model, folder)
     run(python_of("mlflow"), "mlflow", "with_mlflow.py", str(folder), exports=exports, home=tmp_path)
+
+
+def test_mlflow_syncs_and_deploys_through_the_plugin(tmp_path):
+    run(python_of("mlflow-plugin"), "mlflow-plugin", "with_mlflow_plugin.py", exports={}, home=tmp_path)
 
 
 def test_langchain_invokes(exports, tmp_path):

@@ -26,6 +26,7 @@ MODULES = (
     "mme_sdk.fleet",
     "mme_sdk.planning",
     "mme_sdk.scale",
+    "mme_sdk.integrations.mlflow",
     "mme_sdk.local",
     "mme_sdk.testing",
 )

@@ -10,6 +10,7 @@ PACKAGES = [
     "mme_sdk",
     "mme_sdk.aws",
     "mme_sdk.endpoints",
+    "mme_sdk.integrations.mlflow",
     "mme_sdk.registry",
     "mme_sdk.runtime",
     "mme_sdk.runtime.transport",
