@@ -93,7 +93,7 @@ class MMEDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflow 
     def delete_deployment(
         self, name: str, config: Mapping[str, Any] | None = None, endpoint: str | None = None
     ) -> None:
-        """Delete a deployment and all versions of its model. It is no error if there is none.
+        """Delete a deployment and all versions of its model. Nothing happens if there is none.
 
         Args:
             name: Name of the deployment.

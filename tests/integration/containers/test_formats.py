@@ -311,6 +311,18 @@ def test_directories_that_cannot_be_served_say_why(container: Container, tmp_pat
     assert container.load("absent", tmp_path / "absent")[0] == 404
 
 
+def test_an_estimator_of_lightgbm_in_skops_is_served(container: Container, tmp_path: Path) -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    rows = np.arange(40.0).reshape(40, 1)
+    estimator = lightgbm.LGBMClassifier(n_estimators=2, n_jobs=1, min_child_samples=1, verbose=-1)
+    _dump_skops(estimator.fit(rows, [5] * 20 + [7] * 20), tmp_path / "model.skops")
+    expected = estimator.predict(rows).tolist()
+    assert set(expected) == {5, 7}
+    assert container.load("estimator", tmp_path)[0] == 200
+    said = container.invoke("estimator", json.dumps(rows.tolist()).encode(), "application/json")
+    assert (said[0], json.loads(said[1])) == (200, expected)
+
+
 def test_skops_files_with_untrusted_types_need_a_word_from_who_runs_the_container(
     container: Container, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def _is_lightgbm(path: Path) -> bool:
 
 
 _SKOPS_LIBRARIES = frozenset({"lightgbm", "numpy", "scipy", "sklearn", "xgboost"})
+_SKOPS_TYPES = frozenset({"collections.OrderedDict"})  # which estimators of LightGBM contain
 
 
 def _load_skops(path: Path) -> Any:
@@ -69,7 +70,7 @@ def _load_skops(path: Path) -> Any:
     # trusted here; other types must be listed in MME_SKOPS_TRUSTED.
     named = {one for one in os.environ.get("MME_SKOPS_TRUSTED", "").split(",") if one}
     asked = set(io.get_untrusted_types(file=path))
-    unknown = sorted(one for one in asked - named if one.partition(".")[0] not in _SKOPS_LIBRARIES)
+    unknown = sorted(one for one in asked - named - _SKOPS_TYPES if one.partition(".")[0] not in _SKOPS_LIBRARIES)
     if unknown:
         raise UnsupportedModelError(
             f"{path.name} contains types that skops does not trust: {', '.join(unknown)}; "
