@@ -40,6 +40,7 @@ class NativeModel:
         """Put the files into a folder, as hard links where that is possible.
 
         Raises:
+            InvalidInputError: A file was replaced by a link since it was checked.
             StorageError: A file cannot be written.
         """
         for name, source in self.files.items():
@@ -50,6 +51,10 @@ class NativeModel:
                     os.link(source, target, follow_symlinks=False)
                 except (OSError, NotImplementedError):  # another file system
                     shutil.copyfile(source, target, follow_symlinks=False)
+                if target.is_symlink():
+                    raise InvalidInputError(
+                        f"{source} was replaced by a link while it was read", hint="replace the link by the file"
+                    )
             except OSError as error:
                 raise StorageError(f"cannot copy {source} to {target}: {error.strerror or error}") from error
 

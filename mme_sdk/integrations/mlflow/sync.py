@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -89,7 +89,7 @@ def sync_registry(
             MLFLOW_TRACKING_URI. Default None.
         registry_uri: Address of MLflow's model registry. None means MLflow's own setting. Default None.
         names: Names of the registered models. None means all; Unity Catalog needs the names. Default None.
-        rename: Name in this registry, by the name in MLflow. A name that is not in it is kept. Default None.
+        rename: Name in this registry, by the name in MLflow. The other names are kept. Default None.
         versions: `all`, or `aliased` for the versions that an alias refers to. Default `all`.
         aliases: Whether to point the aliases of `models` at the versions that those of MLflow refer to. Default True.
         image: Name of the image that will load the models, as in `register`. Default None, not known.
@@ -217,7 +217,13 @@ class Sync:
         found = self._tracking.models(names)
         self._check_names(found)
         wanted = {f"{one.name}/{number}" for one in found for number in one.aliases.values()}
-        listed = [one for one in self._tracking.versions(names) if not self._only_aliased or one.reference in wanted]
+        known = {one.name for one in found}
+        listed = [
+            one
+            for one in self._tracking.versions(names)
+            # A model that was made since is left to the next sync.
+            if one.name in known and (not self._only_aliased or one.reference in wanted)
+        ]
         listed.sort(key=lambda one: (one.name, int(one.version) if one.version.isdecimal() else 0))
         if self._report is not None:
             self._report(total=len(listed))
@@ -258,8 +264,16 @@ class Sync:
     def _name(self, name: str) -> str:
         return self._rename.get(name, name)
 
-    def _check_names(self, found: Iterable[RegisteredModel]) -> None:
-        """Raise InvalidInputError if two models would have one name: each would take the versions of the other."""
+    def _check_names(self, found: Collection[RegisteredModel]) -> None:
+        """Raise InvalidInputError if two models would have one name: each would take the versions of the other.
+
+        A name of `rename` that is not among the models is refused too.
+        """
+        if unknown := sorted(set(self._rename) - {one.name for one in found}):
+            raise InvalidInputError(
+                f"rename= has the name {unknown[0]!r}, which is not among the registered models",
+                hint="correct the name",
+            )
         used: dict[str, str] = {}
         for one in found:
             other = used.setdefault(self._name(one.name), one.name)

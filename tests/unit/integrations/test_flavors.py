@@ -164,6 +164,17 @@ def test_links_are_refused_because_they_lead_to_any_file_of_the_user(mlflow: Fak
             native_model(LocalFolder("m", folder))
 
 
+def test_a_file_that_becomes_a_link_after_the_check_is_refused(mlflow: FakeMlflow, tmp_path: Path) -> None:
+    folder = mlflow.add("fraud", 1, {"sklearn": {"pickled_model": "model.pkl"}}, files={"model.pkl": b"1"})
+    found = native_model(LocalFolder("m", folder))
+    (tmp_path / "secret").write_bytes(b"secret")
+    (folder / "model.pkl").unlink()
+    (folder / "model.pkl").symlink_to(tmp_path / "secret")
+    (tmp_path / "placed").mkdir()
+    with pytest.raises(InvalidInputError, match="replaced by a link"):
+        found.place(tmp_path / "placed")
+
+
 def test_a_folder_or_a_pipe_in_place_of_the_file_is_refused(mlflow: FakeMlflow) -> None:
     folder = mlflow.add("fraud", 1, {"sklearn": {"pickled_model": "model.pkl"}}, files={"model.pkl/x": b""})
     with pytest.raises(InvalidInputError, match="is not a file"):

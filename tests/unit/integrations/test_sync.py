@@ -174,7 +174,16 @@ def test_two_models_never_share_one_name(mlflow: FakeMlflow, aws: MemoryAws, mod
     mlflow.add("spam")
     with pytest.raises(InvalidInputError, match="'fraud' and 'spam' would both be 'fraud'"):
         run(mlflow, models, rename={"spam": "fraud"})
+    with pytest.raises(InvalidInputError, match="'frud', which is not among"):
+        run(mlflow, models, rename={"frud": "fraud"})
     assert not aws.calls
+
+
+def test_versions_of_other_entities_are_left_out(mlflow: FakeMlflow, models: ModelRegistry) -> None:
+    mlflow.add("fraud")
+    mlflow.add("a prompt")
+    del mlflow._models["a prompt"]  # MLflow lists the versions of prompts, but not their names
+    assert run(mlflow, models).registered == ("fraud/1",)
 
 
 def test_a_download_that_fails_half_way_fails_alone(mlflow: FakeMlflow, models: ModelRegistry) -> None:
