@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from mlflow.deployments import BaseDeploymentClient, PredictionsResponse  # pyright: ignore[reportMissingImports]
+from mlflow.deployments import (  # pyright: ignore[reportMissingImports]
+    BaseDeploymentClient,  # pyright: ignore[reportAttributeAccessIssue]
+    PredictionsResponse,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]
 from mlflow.protos.databricks_pb2 import ErrorCode  # pyright: ignore[reportMissingImports]
 

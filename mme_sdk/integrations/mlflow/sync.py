@@ -195,18 +195,31 @@ def register(
 
 @attrs.define
 class Sync:
-    """One run of `sync_registry`; the arguments are documented there."""
+    """One run of `sync_registry`, which documents the settings.
 
-    _models: ModelRegistry
-    _tracking: Tracking
-    _rename: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
-    _only_aliased: bool = attrs.field(default=False, kw_only=True)
-    _image: str | None = attrs.field(default=None, kw_only=True)
-    _multi_model: bool = attrs.field(default=True, kw_only=True)
-    _skip_unsupported: bool = attrs.field(default=False, kw_only=True)
-    _dry_run: bool = attrs.field(default=False, kw_only=True)
-    _concurrency: int = attrs.field(default=8, kw_only=True)
-    _report: Reporter | None = attrs.field(default=None, kw_only=True)
+    Attributes:
+        models: The registry.
+        tracking: Reads from MLflow.
+        rename: Name in the registry, by the name in MLflow.
+        only_aliased: Whether only versions that an alias refers to are registered.
+        image: Name of the image that will load the models.
+        multi_model: Whether a multi-model endpoint will load them.
+        skip_unsupported: Whether a model that no container would load is skipped.
+        dry_run: Whether nothing is changed.
+        concurrency: Number of versions at the same time.
+        report: Reports the progress.
+    """
+
+    models: ModelRegistry
+    tracking: Tracking
+    rename: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    only_aliased: bool = attrs.field(default=False, kw_only=True)
+    image: str | None = attrs.field(default=None, kw_only=True)
+    multi_model: bool = attrs.field(default=True, kw_only=True)
+    skip_unsupported: bool = attrs.field(default=False, kw_only=True)
+    dry_run: bool = attrs.field(default=False, kw_only=True)
+    concurrency: int = attrs.field(default=8, kw_only=True)
+    report: Reporter | None = attrs.field(default=None, kw_only=True)
     _outcomes: dict[str, str | MMEError] = attrs.field(factory=dict, init=False)  # by reference: what was done
     _reasons: dict[str, str] = attrs.field(factory=dict, init=False)  # by reference: why it was skipped
     _stored: dict[str, ModelVersion] = attrs.field(factory=dict, init=False)  # by reference
@@ -214,19 +227,19 @@ class Sync:
     def run(self, names: list[str] | None, *, aliases: bool) -> MlflowSyncReport:
         """Register the versions, then move the aliases."""
         # The aliases are read before the versions, so that the versions they refer to are among those.
-        found = self._tracking.models(names)
+        found = self.tracking.models(names)
         self._check_names(found)
         wanted = {f"{one.name}/{number}" for one in found for number in one.aliases.values()}
         known = {one.name for one in found}
         listed = [
             one
-            for one in self._tracking.versions(names)
+            for one in self.tracking.versions(names)
             # A model that was made since is left to the next sync.
-            if one.name in known and (not self._only_aliased or one.reference in wanted)
+            if one.name in known and (not self.only_aliased or one.reference in wanted)
         ]
         listed.sort(key=lambda one: (one.name, int(one.version) if one.version.isdecimal() else 0))
-        if self._report is not None:
-            self._report(total=len(listed))
+        if self.report is not None:
+            self.report(total=len(listed))
         try:
             self._each((one.reference, partial(self._version, one)) for one in listed)
             if aliases:
@@ -258,18 +271,18 @@ class Sync:
             },
             skipped=dict(self._reasons),
             failed={one: outcome for one, outcome in outcomes.items() if isinstance(outcome, MMEError)},
-            dry_run=self._dry_run,
+            dry_run=self.dry_run,
         )
 
     def _name(self, name: str) -> str:
-        return self._rename.get(name, name)
+        return self.rename.get(name, name)
 
     def _check_names(self, found: Collection[RegisteredModel]) -> None:
         """Raise InvalidInputError if two models would have one name: each would take the versions of the other.
 
         A name of `rename` that is not among the models is refused too.
         """
-        if unknown := sorted(set(self._rename) - {one.name for one in found}):
+        if unknown := sorted(set(self.rename) - {one.name for one in found}):
             raise InvalidInputError(
                 f"rename= has the name {unknown[0]!r}, which is not among the registered models",
                 hint="correct the name",
@@ -290,7 +303,7 @@ class Sync:
             try:
                 self._outcomes[reference] = function()
             except MMEError as error:
-                if isinstance(error, LayoutError) and self._skip_unsupported:
+                if isinstance(error, LayoutError) and self.skip_unsupported:
                     self._outcomes[reference], self._reasons[reference] = "skipped", error.message
                 else:
                     self._outcomes[reference] = error
@@ -303,7 +316,7 @@ class Sync:
             return
         cleanup = CleanUp(_CLEANUP)
         try:
-            for outcome in run_concurrently(calls, self._concurrency, cleanup):
+            for outcome in run_concurrently(calls, self.concurrency, cleanup):
                 if isinstance(outcome, BaseException):
                     raise outcome
         finally:
@@ -320,25 +333,25 @@ class Sync:
             failed = 0
             return outcome
         finally:
-            if self._report is not None:
-                self._report(model=wanted.reference, done=1, failed=failed)
+            if self.report is not None:
+                self.report(model=wanted.reference, done=1, failed=failed)
 
     def _register(self, wanted: RegisteredVersion) -> str:
         name = self._name(wanted.name)
         if not wanted.ready:
             return self._skip(wanted.reference, _HALF)
         try:
-            stored = self._models.get(name, wanted.version)
+            stored = self.models.get(name, wanted.version)
         except ModelNotFoundError:
-            if not self._dry_run:
+            if not self.dry_run:
                 self._stored[wanted.reference] = register(
-                    self._models,
-                    self._tracking,
+                    self.models,
+                    self.tracking,
                     wanted,
                     name,
                     wanted.version,
-                    image=self._image,
-                    multi_model=self._multi_model,
+                    image=self.image,
+                    multi_model=self.multi_model,
                 )
             return "registered"
         if any(stored.metadata.get(key) != value for key, value in wanted.metadata.items()):
@@ -351,7 +364,7 @@ class Sync:
         return "unchanged"
 
     def _move_aliases(self, found: Iterable[RegisteredModel]) -> None:
-        current = {(one.name, one.alias): one.weights for one in self._models.aliases()}
+        current = {(one.name, one.alias): one.weights for one in self.models.aliases()}
         moves = []
         for model in found:
             for alias, version in model.aliases.items():
@@ -371,6 +384,6 @@ class Sync:
                 f"{outcome.message if isinstance(outcome, MMEError) else outcome}",
                 model=reference,
             )
-        if not self._dry_run:
-            self._models.alias(self._name(name), alias, version, expected=now)
+        if not self.dry_run:
+            self.models.alias(self._name(name), alias, version, expected=now)
         return "aliased"

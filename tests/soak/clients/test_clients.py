@@ -90,7 +90,7 @@ def run(program: Path, client: str, script: str, *arguments: str, exports: dict[
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
