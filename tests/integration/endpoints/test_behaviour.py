@@ -235,6 +235,31 @@ def test_scaled_counts_survive_an_update(collection, name):
     assert handle.describe().variants[0].desired_count == 6
 
 
+def test_scaling_with_replace_starts_new_instances_with_the_count_from_the_beginning(collection, aws, name):
+    handle = collection.apply(multi(name), timeout=20)
+    first = handle.describe()
+    assert handle.scale(3, replace=True, timeout=20).describe().variants[0].desired_count == 3
+    second = handle.describe()
+    assert second.config_name != first.config_name
+    third = handle.scale(3, replace=True, timeout=20).describe()  # the same number, on other instances
+    assert third.config_name not in (first.config_name, second.config_name)
+    assert (third.variants[0].desired_count, collection.plan(collection.from_endpoint(name)).action) == (3, "nothing")
+    configs = aws.client("sagemaker").list_endpoint_configs(NameContains=name)["EndpointConfigs"]
+    assert {one["EndpointConfigName"] for one in configs} == {second.config_name, third.config_name}
+    assert handle.rollback(timeout=20).describe().config_name == second.config_name
+    handle.autoscale(Autoscaling(min=1, max=4))
+    with pytest.raises(InvalidInputError, match="between 1 and 4, not 5"):
+        handle.scale(5, replace=True, timeout=20)
+    scaled = handle.scale(4, replace=True, timeout=20).describe().variants[0]
+    assert (scaled.desired_count, scaled.autoscaling.max) == (4, 4)
+
+
+@pytest.mark.parametrize("replace", [None, 1, "yes"])
+def test_replace_that_is_neither_true_nor_false_is_refused(collection, name, replace):
+    with pytest.raises(InvalidInputError, match="replace must be of type bool"):
+        collection.handle(name).scale(2, replace=replace)
+
+
 def _six(spec):
     return attrs.evolve(spec.variants[0], instance_count=6)
 

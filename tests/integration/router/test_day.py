@@ -39,7 +39,8 @@ class Day:
     cold: float = 0.0
     requests: int = 0
     loads: int = 0
-    loading: float = 0.0  # seconds that a load took, its download included
+    loading: float = 0.0  # seconds that a load into memory took
+    downloading: float = 0.0  # seconds that a download took
 
 
 def trace(calls: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -109,13 +110,13 @@ def spend(world: World, calls: int, *, seconds: float | None) -> Day:
         day.cold += sum(count * (1.0 - hits[moment]) for moment, count in seen.invocations)
         loads = dict(seen.loads)
         day.loads += int(seen.loads.total)
-        for series in (seen.loading, seen.downloading):
-            day.loading += sum(value * loads.get(moment, 0.0) for moment, value in series)
+        day.loading += sum(value * loads.get(moment, 0.0) for moment, value in seen.loading)
+        day.downloading += (seen.downloading.mean or 0.0) / CELLS
     day.loading /= day.loads
     return day
 
 
-def simulated(world: World, day: Day, *, loading: float) -> float:
+def simulated(world: World, day: Day, *, download: float, load: float) -> float:
     """The share of cold requests in a simulation of each cell, with loads as long as on the host."""
 
     def home(cells: list[str], model: int) -> str:
@@ -135,7 +136,7 @@ def simulated(world: World, day: Day, *, loading: float) -> float:
         traffic = Traffic(
             times=[moment for moment, _ in found], models=[model for _, model in found],
             service=np.full(len(found), 1e-3), disk=np.ones(MODELS), memory=np.ones(MODELS),
-            download=np.full(MODELS, 1e-4), load=np.full(MODELS, loading),
+            download=np.full(MODELS, download), load=np.full(MODELS, load),
         )  # fmt: skip
         config = FleetConfig(instances=1, workers=64, memory_bytes=FIT, volume_bytes=10**6)
         # A client sends one call of a model that is not known to be loaded; the others wait for its answer.
@@ -155,11 +156,10 @@ def play(tmp_path: Path, calls: int, *, seconds: float | None) -> None:
     with LocalSageMaker(settings=settings, control=control) as host:
         world = World(host, tmp_path, CELLS, MODELS)
         day = spend(world, calls, seconds=seconds)
-        predicted = simulated(world, day, loading=1e-3 if seconds is None else day.loading)
-    print(
-        f"{predicted:.2%} cold simulated, {day.cold / day.requests:.2%} seen of {day.requests} requests, "
-        f"loads {day.loading:.3f} s, {len(day.warmed)} warmed, lost {day.lost}, evacuated {day.evacuated}"
-    )
+        times = (1e-4, 1e-3) if seconds is None else (day.downloading, day.loading)
+        predicted = simulated(world, day, download=times[0], load=times[1])
+    print(f"{predicted:.2%} cold simulated, {day.cold / day.requests:.2%} seen of {day.requests} requests")
+    print(f"downloads {day.downloading:.3f} s, loads {day.loading:.3f} s, lost {day.lost}, evacuated {day.evacuated}")
     assert day.failed == []
     # A call that the lost cell had begun counts there too, and the router sent it to another cell.
     assert calls + len(day.warmed) <= day.requests <= calls + len(day.warmed) + (0 if seconds is None else THREADS)
