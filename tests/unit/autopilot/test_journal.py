@@ -121,17 +121,18 @@ def test_a_record_that_is_too_long_is_named_and_the_next_line_is_read(
 
 def test_a_journal_of_many_endpoints_is_read_for_one(bucket: Bucket) -> None:
     both = kept(bucket)
-    for minute in range(150):
+    one = decision(models=1)
+    for minute in range(60):
         at = NOW + minute * MINUTE
-        both.add(attrs.evolve(decision(models=3), at=at))
-        both.add(attrs.evolve(decision(models=3), at=at, endpoint="other"))
-    assert len(bucket.objects) == 300  # decisions of one time do not replace each other
+        both.add(attrs.evolve(one, at=at))
+        both.add(attrs.evolve(one, at=at, endpoint="other"))
+    assert len(bucket.objects) == 120  # decisions of one time do not replace each other
     names = {"endpoint": "scoring", "variant": "AllTraffic"}
-    assert len(both.read(**names)) == 150
+    assert len(both.read(**names)) == 60
     bucket.gets.clear()
     last = both.last(**names, start=NOW, end=NOW + 400 * MINUTE)
     assert last is not None
-    assert (last.endpoint, last.at, len(bucket.gets)) == ("scoring", NOW + 149 * MINUTE, 1)
+    assert (last.endpoint, last.at, len(bucket.gets)) == ("scoring", NOW + 59 * MINUTE, 1)
 
 
 def test_two_autopilots_with_one_journal_share_their_moves(bucket: Bucket) -> None:

@@ -27,7 +27,7 @@ from mme_sdk.endpoints import Schedule
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.autoscaling.backup import read_backups, to_tags
 from mme_sdk.endpoints.spec.scaling_requests import scaling_target
-from mme_sdk.errors import AccessDeniedError, InvalidInputError, MMEError, ThrottledError
+from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, ThrottledError
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
@@ -335,3 +335,21 @@ def test_a_run_goes_on_after_an_error_that_passes_and_ends_after_one_that_lasts(
     with pytest.raises(AccessDeniedError):
         list(flown.run())
     assert tries == []
+
+
+def test_an_endpoint_that_is_deleted_during_a_step_leaves_nothing_behind(world, monkeypatch):
+    flown = pilot(world)
+    flown.attach()
+    update(world)
+    assert flown.decide().observed.detached is not None
+    decided = flown._decide
+
+    def deleted_meanwhile() -> Any:
+        found = decided()
+        world.status = "Deleting"
+        return found
+
+    monkeypatch.setattr(flown, "_decide", deleted_meanwhile)
+    with pytest.raises(EndpointNotFoundError, match="endpoint e was deleted by another client"):
+        list(flown.run())
+    assert [*world.store.all("alarm"), *world.store.all("scaling-policy"), *world.store.all("scalable-target")] == []
