@@ -21,7 +21,7 @@ from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.metrics import read_metrics
 from mme_sdk.planning import Catalogue
-from mme_sdk.planning.simulation import FleetConfig, ScaleIn, ScaleOut, SingleFlight, Traffic, simulate
+from mme_sdk.planning.simulation import DISK, S3, FleetConfig, ScaleIn, ScaleOut, SingleFlight, Traffic, simulate
 
 SIZE = 10 * 2**20  # bytes of each model
 FIT, MODELS = 4, 14
@@ -42,8 +42,7 @@ BEGIN = datetime(2026, 3, 4, 12, 0, tzinfo=UTC)
 class Flight:
     """What happened: the calls, the changes, and what CloudWatch saw."""
 
-    minutes: np.ndarray
-    models: np.ndarray
+    calls: list[tuple[float, int]]  # when each was sent, in minutes of the trace, and its model
     changes: list[tuple[float, int]]
     failed: list[MMEError]
     cold: float
@@ -85,7 +84,7 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
         s3_latency=0.0,
     )
     seen: dict[datetime, Counter[str]] = {}
-    lock, failed, changes = threading.Lock(), [], [(0.0, 1)]
+    lock, failed, changes, sent = threading.Lock(), [], [(0.0, 1)], []
     now = [0.0]  # minutes of the trace
     with LocalSageMaker(settings=settings, control=control) as host, host.client() as client:
         s3 = host.boto("s3")
@@ -109,7 +108,12 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
             journal=tmp_path / "journal", apply="scale", clock=lambda: BEGIN + timedelta(minutes=now[0]),
         )  # fmt: skip
 
+        def passed() -> float:
+            return (time.monotonic() - begun) / (seconds or 1.0) * 60.0
+
         def call(number: int) -> None:
+            with lock:
+                sent.append((float(at[number]) if seconds is None else passed(), int(models[number])))
             try:
                 endpoint.invoke(b"{}", model=targets[models[number]], content_type="application/json", deadline=120)
             except MMEError as error:
@@ -122,8 +126,7 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
             now[0] = minute
             found = pilot.step()
             if found.count != found.before:
-                at_end = minute if seconds is None else (time.monotonic() - begun) / seconds * 60.0
-                changes.append((at_end, found.count))  # in service from then on
+                changes.append((minute if seconds is None else passed(), found.count))  # in service from then on
 
         decisions, begun = 0, time.monotonic()
         if seconds is None:
@@ -146,15 +149,19 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
         endpoint.delete()
     minute, loading, downloading = 60.0, 1e-2, 1e-3
     if seconds is not None:
-        minute, loading, downloading = seconds / 60.0, metrics.loading.mean or 0.0, metrics.downloading.mean or 0.0
-    return Flight(at, models, changes, failed, 1.0 - metrics.hit_ratio, decisions, minute, loading, downloading)
+        loads = dict(metrics.loads)
+        minute, downloading = seconds / 60.0, metrics.downloading.mean or 0.0
+        loading = sum(value * loads.get(when, 0.0) for when, value in metrics.loading) / metrics.loads.total
+        print(f"{metrics.loads.total:.0f} loads seen, {downloading:.3f} s a download")
+    return Flight(sorted(sent), changes, failed, 1.0 - metrics.hit_ratio, decisions, minute, loading, downloading)
 
 
 def simulated(flight: Flight) -> float:
     """The cold share of the same calls and changes in the simulation, with loads as long as on the host."""
     count = MODELS
     traffic = Traffic(
-        times=flight.minutes * flight.minute, models=flight.models, service=np.full(len(flight.models), 1e-3),
+        times=[minute * flight.minute for minute, _ in flight.calls], models=[model for _, model in flight.calls],
+        service=np.full(len(flight.calls), 1e-3),
         disk=np.ones(count), memory=np.ones(count), load=np.full(count, flight.loading),
         download=np.full(count, flight.downloading),
     )  # fmt: skip
@@ -166,7 +173,9 @@ def simulated(flight: Flight) -> float:
         before = number
     config = FleetConfig(instances=1, workers=64, memory_bytes=FIT, volume_bytes=10**6)
     # A client sends one call of a model that is not known to be loaded; the others wait for its answer.
-    return simulate(traffic, config, engine="fleet", timeline=events, clients=SingleFlight(), skip=0.0).cold_rate
+    found = simulate(traffic, config, engine="fleet", timeline=events, clients=SingleFlight(), skip=0.0)
+    print(f"{np.isin(found.kinds, (DISK, S3)).sum()} loads simulated")
+    return found.cold_rate
 
 
 def check(flight: Flight, tmp_path) -> None:
