@@ -3,7 +3,8 @@
 `python scripts/check_extras.py [--write] [EXTRA …]`; `make extras` runs it for all. `none` is the wheel without an
 extra. The programs are in `scripts/extras`. Where an extra is missing, the error must name it: `MISSING` has the
 programs for that. `--write` renews the rows of the table in docs/compatibility.md. It needs a package index and, for
-all extras, some gigabytes on the disk: an environment is removed before the next one.
+all extras, some gigabytes on the disk:
+an environment is removed before the next one. uv installs if it is there, else pip.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import ast
 import datetime
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -155,6 +157,20 @@ def unnamed(python: str, needed: dict[str, str], folder: Path) -> list[str]:
     return found
 
 
+def installer(command: str, python: str, *arguments: str) -> list[str]:
+    """Return a command of uv if it is installed, else of pip.
+
+    Args:
+        command: Such as `install`.
+        python: The interpreter of the environment.
+        arguments: The rest.
+    """
+    if shutil.which("uv"):
+        return ["uv", "pip", command, "--python", python, *arguments]
+    compiled = ["--no-compile"] if command == "install" else []
+    return [sys.executable, "-m", "pip", "--python", python, command, *compiled, *arguments]
+
+
 def check(extra: str, wheel: Path) -> Result:
     """Install the wheel with one extra, and use it.
 
@@ -170,8 +186,8 @@ def check(extra: str, wheel: Path) -> Result:
         wanted = str(wheel) if extra == "none" else f"{wheel}[{extra}]"
         for command in (
             [sys.executable, "-m", "venv", "--without-pip", str(folder / "env")],
-            [sys.executable, "-m", "pip", "--quiet", "--python", python, "install", "--no-compile", wanted],
-            [sys.executable, "-m", "pip", "--python", python, "check"],
+            installer("install", python, "--quiet", wanted),
+            installer("check", python),
         ):
             if (said := attempt(command, folder)) is not None:
                 problems.append(f"{' '.join(command[:5])} …: {said}")

@@ -1,8 +1,9 @@
 """Build and check the files of a release: `python scripts/release.py VERSION [--out dist]`. Nothing is uploaded.
 
-It builds wheel and sdist twice, with the time of the last commit as their time, and compares the bytes. Beside the
-folder of these files it writes `release/`, with the notes of the version (its section of the changelog), the bill of
-materials (CycloneDX) of the wheel with its dependencies, and the digests. It needs the packages build, twine,
+It builds wheel and sdist twice, with the time of the last commit as their time, and compares the bytes: once here, and
+once from a copy of the tracked files in another folder, with other times, permissions, umask, locale and time zone.
+Beside the folder of these files it writes `release/`, with the notes of the version (its section of the changelog), the
+bill of materials (CycloneDX) of the wheel with its dependencies, and the digests. It needs the packages build, twine,
 cyclonedx-bom, hatchling and hatch-fancy-pypi-readme, which `make release` installs into .venv-release.
 """
 
@@ -22,6 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_WHEEL = 1_400_000
 """Bytes: a seventh more than the wheel of November 2026. The goal of the project, 700 kB, is not reached."""
+ELSEWHERE = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?")
 
 
@@ -113,20 +115,40 @@ def bill_of_materials(wheel: Path, epoch: int) -> bytes:
     return written
 
 
-def build(out: Path, epoch: int, root: Path = ROOT) -> dict[str, bytes]:
+def copy(folder: Path, root: Path = ROOT) -> Path:
+    """Copy the tracked files with other times and permissions, and return the copy.
+
+    Args:
+        folder: Where the copy is made.
+        root: The repository.
+    """
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    target = folder / "another folder"
+    for name in filter(None, listed.split("\0")):
+        path = target / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes((root / name).read_bytes())
+        path.chmod(0o700 if os.access(root / name, os.X_OK) else 0o600)
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    return target
+
+
+def build(out: Path, epoch: int, root: Path = ROOT, *, umask: int = 0o022, **variables: str) -> dict[str, bytes]:
     """Build sdist and wheel.
 
     Args:
         out: Folder for the files.
         epoch: Time of the files in the archives, in seconds since 1970.
         root: The repository.
+        umask: Permissions that new files do not get.
+        **variables: Further environment variables.
 
     Returns:
         The bytes of each file by its name.
     """
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), **variables}
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, umask=umask)
     if done.returncode:
         raise ReleaseError(f"the build failed:\n{done.stdout}{done.stderr}")
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
@@ -148,7 +170,9 @@ def check_files(first: dict[str, bytes], second: dict[str, bytes], largest: int 
         raise ReleaseError(f"a release has one sdist and one wheel, and the build made {', '.join(first) or 'nothing'}")
     different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
     if different:
-        raise ReleaseError(f"two builds of this tree differ in {', '.join(different)}: something in them is not fixed")
+        raise ReleaseError(
+            f"two builds of this tree differ in {', '.join(different)}: a file is untracked, or something is not fixed"
+        )
     for name, content in first.items():
         if name.endswith(".whl") and len(content) > largest:
             raise ReleaseError(f"{name} has {len(content):,} bytes, and at most {largest:,} are allowed")
@@ -170,7 +194,8 @@ def main(arguments: list[str] | None = None) -> int:
         check_version(given.version)
         with tempfile.TemporaryDirectory(prefix="mme-release-") as folder:
             epoch = last_commit()
-            first, second = (build(Path(folder, name), epoch) for name in ("first", "second"))
+            first = build(Path(folder, "first"), epoch)
+            second = build(Path(folder, "second"), epoch, copy(Path(folder)), umask=0o077, **ELSEWHERE)
             check_files(first, second)
             files = [str(Path(folder, "first", name)) for name in first]
             checked = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], check=False)

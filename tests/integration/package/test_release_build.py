@@ -14,10 +14,11 @@ PROGRAM = """
 import json
 import sys
 from pathlib import Path
-from scripts.release import bill_of_materials, build, check_files, last_commit
+from scripts.release import ELSEWHERE, bill_of_materials, build, check_files, copy, last_commit
 
 out = Path(sys.argv[1])
-first, second = (build(out / name, last_commit()) for name in ("first", "second"))
+first = build(out / "first", last_commit())
+second = build(out / "second", last_commit(), copy(out), umask=0o077, **ELSEWHERE)
 check_files(first, second)
 other = build(out / "other", last_commit() + 2)
 assert other != first, "the time of the files does not reach the archives"
