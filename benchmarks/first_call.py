@@ -32,6 +32,7 @@ HOST = f"runtime.sagemaker.{REGION}.amazonaws.com"
 TITLES = {
     "imports": "Imports",
     "environment": "First call, credentials and region in the environment, as in AWS Lambda",
+    "lambda": "A handler for AWS Lambda, from its import to its first answer",
     "expiring": "First call, keys that expire, which botocore renews",
     "profile": "First call, credentials and region in the files below ~/.aws",
 }
@@ -76,6 +77,29 @@ assert sock.recv(65536)
 """,
 }
 PROGRAMS = {rival: PRELUDE + code for rival, code in CALLS.items()}
+EVENT = '{"tenant": "fraud", "features": {"amount": 12.5}}'
+HANDLERS = {
+    "boto3": f"""
+import boto3, json
+client = boto3.client("sagemaker-runtime")
+def handler(event, context):
+    reply = client.invoke_endpoint(
+        EndpointName="scoring", TargetModel=event["tenant"] + "/v1.tar.gz", ContentType="application/json",
+        Body=json.dumps(event["features"]),
+    )
+    return {{"statusCode": 200, "body": json.dumps(json.loads(reply["Body"].read()))}}
+assert handler({EVENT}, None)["statusCode"] == 200
+""",
+    "mme": f"""
+import sys
+sys.path.insert(0, {str(HERE.parent / "examples" / "web")!r})
+from lambda_handler import handler
+class Context:
+    def get_remaining_time_in_millis(self):
+        return 30_000
+assert handler({EVENT}, Context())["statusCode"] == 200
+""",
+}
 IMPORTS = {
     "nothing": "",
     "import boto3": "import boto3",
@@ -161,7 +185,8 @@ def write(tables: list[str], out: Path, rounds: int) -> None:
         "ratio to boto3 in the same round. Compare the ratios: other programs on the machine change the times.",
         "",
         '`mme` is `MMEClient().endpoint(…).invoke(…)`, `mme-botocore` the same with `transport="botocore"`, `floor` a',
-        "raw TLS socket with an unsigned request. The server answers under SageMaker's own host name.",
+        "raw TLS socket with an unsigned request. The server answers under SageMaker's own host name. The handler is",
+        "`examples/web/lambda_handler.py`; that of boto3 does the same without errors and deadline.",
         "",
         *tables,
     ]
@@ -202,6 +227,8 @@ def environments(folder: Path, port: int, bundle: Path) -> dict[str, dict[str, s
     return {
         "imports": plain,
         "environment": without_files | {"AWS_SESSION_TOKEN": "t" * 300},
+        "lambda": without_files
+        | {"AWS_SESSION_TOKEN": "t" * 300, "AWS_REGION": REGION, "AWS_LAMBDA_FUNCTION_NAME": "score"},
         "expiring": without_files | {"AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"},
         "profile": plain,
     }
@@ -218,6 +245,8 @@ def main() -> None:
         for case, environment in environments(Path(name), port, bundle).items():
             if case in (options.only or CASES):
                 base, programs = ("import boto3", IMPORTS) if case == "imports" else ("boto3", PROGRAMS)
+                if case == "lambda":
+                    programs = {rival: PRELUDE + code for rival, code in HANDLERS.items()}
                 tables.append(compare(TITLES[case], base, programs, environment, options.rounds))
     if options.out is not None:
         write(tables, options.out, options.rounds)

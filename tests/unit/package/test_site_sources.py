@@ -16,11 +16,18 @@ from tests.support.site.tasks import tasks
 DOCS = ROOT / "docs"
 
 
-def test_there_are_twelve_tasks() -> None:
-    assert len({task for task, _, _ in tasks()}) == 12
+def test_there_are_twelve_tasks_and_twelve_questions_of_public_threads() -> None:
+    assert len({task for task, _, _ in tasks()}) == 24
 
 
 @pytest.mark.parametrize(("task", "words", "page"), tasks())
+def test_the_page_of_a_task_has_each_word_of_the_search(task: str, words: str, page: str) -> None:
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8").lower()
+    plural = {word: word.removesuffix("s") for word in words.lower().split()}
+    assert [word for word, stem in plural.items() if stem not in text] == [], task
+
+
+@pytest.mark.parametrize(("task", "words", "page"), tasks()[:12])
 def test_the_page_of_a_task_has_a_word_of_the_search_in_its_title(task: str, words: str, page: str) -> None:
     title = re.findall(r"^# (.+)$", (DOCS / f"{page}.md").read_text(encoding="utf-8"), re.MULTILINE)[0].lower()
     assert any(word.lower() in title for word in words.split()), task
