@@ -9,8 +9,8 @@ import tomllib
 
 from scripts import docs_site
 from tests.support.paths import ROOT
+from tests.support.site.public_names import promised
 
-NAME = re.compile(r"^(?:class |def |async def |module )?(\w+)", re.MULTILINE)
 WITHOUT_EXTRAS = """
 import sys
 for name in sys.argv[1:]:
@@ -36,16 +36,8 @@ def test_the_reference_is_made_without_the_extras_that_the_site_does_not_install
     assert int(done.stdout) > len(docs_site.packages())
 
 
-def promised() -> list[tuple[str, str]]:
-    """Package and name of each public name of the snapshot of the public API."""
-    sections = re.split(
-        r"^\[(.+)\]\n", (ROOT / "tests" / "public_api.txt").read_text(encoding="utf-8"), flags=re.MULTILINE
-    )
-    return [
-        (package, name)
-        for package, text in zip(sections[1::2], sections[2::2], strict=True)
-        for name in NAME.findall(text)
-    ]
+def test_the_snapshot_has_each_public_package() -> None:
+    assert {package for package, _ in promised()} == docs_site.packages().keys()
 
 
 def test_each_name_of_the_public_api_is_in_the_reference() -> None:

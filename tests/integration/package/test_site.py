@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.support.paths import ROOT, SUPPORT
+from tests.support.site.public_names import promised
 from tests.support.site.tasks import tasks
 
 pytestmark = pytest.mark.slow
@@ -112,6 +113,19 @@ def test_nothing_is_loaded_from_another_host(site: Path, pages: dict[Path, Page]
 def test_each_page_is_in_llms_txt(site: Path, pages: dict[Path, Page]) -> None:
     listed = set(re.findall(r"\]\(([^)]+)\)", (site / "llms.txt").read_text(encoding="utf-8")))
     assert listed == {path.relative_to(site).as_posix() for path in pages} - {"404.html"}
+
+
+def test_each_public_name_is_described_with_its_text(site: Path, pages: dict[Path, Page]) -> None:
+    ids = set().union(*(page.ids for path, page in pages.items() if path.parent.name == "reference"))
+    top = {name for package, name in promised() if package == "mme_sdk"}
+    wanted = {
+        f"{'mme_sdk' if name in top else package}.{name}"
+        for package, name in promised()
+        if name not in {"errors", "policies"}  # they have pages of their own
+    }
+    assert wanted - ids == set()
+    text = (site / "reference" / "mme_sdk.errors.html").read_text(encoding="utf-8")
+    assert "The model failed (5xx), or the container did not respond in time." in text
 
 
 @functools.cache

@@ -6,7 +6,9 @@ import re
 
 from tests.support.paths import ROOT
 
-_ROW = re.compile(r"^\| (?P<task>[^|]+\?) \| (?P<words>[^|]+) \| `docs/(?P<page>[^`]+)\.md` \|(?P<source> .+ \|)?$", re.MULTILINE)
+_ROW = re.compile(
+    r"^\| (?P<task>[^|]+\?) \| (?P<words>[^|]+) \| `docs/(?P<page>[^`]+)\.md` \|(?P<source> .+ \|)?$", re.MULTILINE
+)
 
 
 def tasks() -> list[tuple[str, str, str]]:
