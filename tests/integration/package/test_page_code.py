@@ -41,9 +41,10 @@ PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
     "autopilot", "router", "scale", "shared", "transport",
     "howto/add-a-model", "howto/async-inference", "howto/autoscaling", "howto/aws-lambda", "howto/boto3",
-    "howto/canary", "howto/cold-starts", "howto/copy-models", "howto/deadlines", "howto/images-and-bytes", "howto/kms",
-    "howto/logs", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/score-a-file",
-    "howto/security", "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
+    "howto/canary", "howto/cold-starts", "howto/copy-models", "howto/costs", "howto/deadlines", "howto/gpu",
+    "howto/images-and-bytes", "howto/kms", "howto/logs", "howto/migrate", "howto/multi-tenant-iam",
+    "howto/own-container", "howto/pytest", "howto/score-a-file", "howto/security", "howto/send-your-data",
+    "howto/streaming", "howto/vpc", "howto/watch-an-endpoint",
     "howto/idle-endpoint", "howto/without-downtime",  # the last ones: they replace the instances
 ]  # fmt: skip
 
