@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import botocore.loaders
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +24,8 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
+_create_loader = botocore.loaders.create_loader
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_real_aws() -> Iterator[None]:
@@ -32,6 +37,20 @@ def _no_real_aws() -> Iterator[None]:
         patch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent/credentials")
         patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _service_models_are_read_once() -> Iterator[None]:
+    """All boto3 sessions of a process share one loader of botocore: reading the models takes a session 0.2 s."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (botocore.loaders, botocore.session):
+            patch.setattr(module, "create_loader", _shared_loader)
+        yield
+
+
+@functools.cache
+def _shared_loader(search_path: str | None = None) -> botocore.loaders.Loader:
+    return _create_loader(search_path)
 
 
 @pytest.fixture(scope="session")

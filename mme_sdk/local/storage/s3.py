@@ -385,17 +385,23 @@ def _free_ports(wanted: int) -> dict[str, int]:
 def _remove_stale_sockets() -> None:
     """Remove this user's sockets without a listener, which hosts that were killed left."""
     for path in _SOCKETS.glob("seaweedfs-*.sock"):
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        with contextlib.suppress(OSError):
             found = path.stat()
-            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _SOCKET_MIN_AGE:
-                continue
-            try:
-                probe.connect(str(path))
-            except ConnectionRefusedError:
-                path.unlink(missing_ok=True)
+            if found.st_uid == os.getuid() and time.time() - found.st_mtime >= _SOCKET_MIN_AGE:
+                _remove_without_listener(path)
 
 
 def _remove_sockets(ports: object) -> None:
+    """Remove the sockets that a SeaweedFS of these ports left. Another SeaweedFS may have the same ports by now."""
     for port in ports if isinstance(ports, list) else []:
         for path in _SOCKETS.glob(f"seaweedfs-*-{int(port)}.sock"):
+            with contextlib.suppress(OSError):
+                _remove_without_listener(path)
+
+
+def _remove_without_listener(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
             path.unlink(missing_ok=True)

@@ -159,6 +159,25 @@ def test_ports_are_known_before_the_process_that_takes_them(tmp_path, monkeypatc
     assert processes.kill_recorded(tmp_path / "weed.json")["ports"] == sorted(one._ports.values())
 
 
+@pytest.mark.parametrize("way", ["at its stop", "at its next start"])
+def test_the_sockets_of_a_seaweedfs_that_took_the_port_of_another_stay(tmp_path, monkeypatch, s3_server, way):
+    """Ports are free once a SeaweedFS has ended, and another one may get them before its sockets are removed."""
+    ports = list(s3_server._ports.values())
+    expected = sockets(ports)
+    assert len(expected) == 5
+    one = server(tmp_path)
+    with subprocess.Popen([sys.executable, "-I", "-S", "-c", ""]) as ended:
+        pass
+    if way == "at its stop":
+        one._ports, one._process = s3_server._ports, ended
+        one.stop()
+    else:
+        processes.record_process(tmp_path / "weed.json", ended.pid, str(tmp_path), ports=ports)
+        monkeypatch.setattr(s3_module.subprocess, "Popen", lambda *_, **__: ended)
+        one.spawn()
+    assert sockets(ports) == expected
+
+
 def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
     path = tmp_path / "record.json"
     sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()", "the-mark"]

@@ -7,9 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sklearn.datasets import load_iris
-from sklearn.tree import DecisionTreeClassifier
-from skops.io import dump
 
 from mme_sdk import Endpoint, EndpointSpec, MMEClient, ModelRegistry
 from mme_sdk.local import LocalSageMaker
@@ -20,6 +17,11 @@ ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a fitted classifier of irises."""
+    # Imports that take seconds; each process of the test run would pay them when it collects the tests.
+    from sklearn.datasets import load_iris
+    from sklearn.tree import DecisionTreeClassifier
+    from skops.io import dump
+
     folder = tmp_path_factory.mktemp("iris")
     rows, species = load_iris(return_X_y=True)
     dump(DecisionTreeClassifier(random_state=0).fit(rows, species), folder / "model.skops")
