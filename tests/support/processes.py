@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
+import subprocess
 import time
 from collections.abc import Collection, Iterable
 
 import psutil
 
-__all__ = ["in_sessions", "wait_for_exit", "wait_until_gone"]
+__all__ = ["in_sessions", "signal_asleep", "wait_for_exit", "wait_until_gone"]
 
 LIMIT = 300.0  # seconds; only a process that never ends takes that long
 
@@ -23,6 +25,18 @@ def in_sessions(sessions: Collection[int]) -> list[int]:
             if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
+
+
+def signal_asleep(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send a signal to a Python process once its main thread sleeps in the kernel.
+
+    Python looks for signals between two bytecodes. One that arrives after the last look before a blocking call does not
+    end that call, so a test whose signal has to end a call waits until the thread is in it.
+    """
+    watched = psutil.Process(process.pid)
+    while watched.status() not in (psutil.STATUS_SLEEPING, psutil.STATUS_ZOMBIE):
+        time.sleep(0)
+    process.send_signal(number)
 
 
 def wait_for_exit(pids: Iterable[int], limit: float = LIMIT) -> None:

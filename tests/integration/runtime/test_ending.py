@@ -22,6 +22,7 @@ from mme_sdk import EndpointSpec
 from mme_sdk.local import HostingSettings, LocalSageMaker
 from tests.support.gates import PASS_GATE, Gate
 from tests.support.paths import SUPPORT
+from tests.support.processes import signal_asleep
 from tests.support.runtime.world import IMAGE, ROLE
 from tests.support.selection import pairs
 
@@ -178,7 +179,7 @@ class Case:
         self.gate.arrived()
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
-        self.process.process.send_signal(number)
+        signal_asleep(self.process.process, number)
 
     def __enter__(self) -> Case:
         return self

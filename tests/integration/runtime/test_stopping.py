@@ -17,6 +17,7 @@ from mme_sdk import MMEClient
 from mme_sdk.local import LocalSageMaker
 from tests.integration.runtime.test_ending import HANGS, Process
 from tests.support.paths import SUPPORT
+from tests.support.processes import signal_asleep
 from tests.support.runtime.gateway import Gateway, Holds
 from tests.support.runtime.world import IMAGE, ROLE
 from tests.support.selection import pairs
@@ -82,7 +83,7 @@ class Stopped:
         self.process.process.stdin.flush()
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
-        self.process.process.send_signal(number)
+        signal_asleep(self.process.process, number)
 
     def stop(self, how: str) -> None:
         if how in ("cancel", "close"):
