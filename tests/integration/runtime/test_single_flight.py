@@ -122,10 +122,20 @@ class LimiterMachine(RuleBasedStateMachine):
             assert len(granted) >= self.limiter.limit, "a caller waits for a permit that is free"
 
 
-SingleFlightMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
-LimiterMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+SingleFlightMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+LimiterMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
 TestSingleFlight = SingleFlightMachine.TestCase
 TestLoadLimiter = LimiterMachine.TestCase
+
+
+@pytest.mark.slow
+class TestSingleFlightAtLength(SingleFlightMachine.TestCase):
+    settings = settings(max_examples=1000, stateful_step_count=40, deadline=None)
+
+
+@pytest.mark.slow
+class TestLoadLimiterAtLength(LimiterMachine.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 
 
 def test_followers_are_released_a_few_at_a_time() -> None:

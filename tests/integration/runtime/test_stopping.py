@@ -16,6 +16,7 @@ import pytest
 from mme_sdk import MMEClient
 from mme_sdk.local import LocalSageMaker
 from tests.integration.runtime.test_ending import HANGS, Process
+from tests.support.local.waiting import wait_until
 from tests.support.paths import SUPPORT
 from tests.support.processes import signal_asleep
 from tests.support.runtime.gateway import Gateway, Holds
@@ -170,8 +171,7 @@ def test_register_many_says_which_are_done(world: World, how: str) -> None:
     config = {"verb": "register_many", "prefix": f"s3://gated/{prefix}", "source": str(source)}
     with Stopped(world, config | HOWS[how], lambda what: what.startswith("PUT") and "/m2/" in what, never) as stopped:
         stopped.until_held()
-        while len(world.keys(prefix)) < 3:
-            pass
+        wait_until(lambda: len(world.keys(prefix)) >= 3, "the upload of three archives")
         stopped.stop(how)
         report = stopped.ended()
     assert report["by"] == BY[how]

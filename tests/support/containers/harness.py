@@ -46,8 +46,10 @@ class Container:
         self.port = int(line.rpartition(":")[2])
 
     def healthy(self) -> Container:
+        """Wait until it answers `/ping`; calls without a pause would slow the load that they wait for."""
         while self.ask("GET", "/ping")[0] != 200:
             assert self.process.poll() is None, self.process.communicate()
+            Peer.pause()
         return self
 
     def ask(
