@@ -7,6 +7,7 @@ import json
 
 from mme_sdk.artifacts import pack
 from mme_sdk.local import ControlSettings, LocalSageMaker
+from tests.support.local.waiting import wait_until
 
 ROLE = "arn:aws:iam::123456789012:role/SageMaker"
 SCRIPT = "def model_fn(d): return 1\ndef transform_fn(model, body, kind, accept): return body, 'text/csv'\n"
@@ -43,11 +44,9 @@ def test_what_an_endpoint_was_asked_is_captured(tmp_path) -> None:
         sm.get_waiter("endpoint_in_service").wait(EndpointName="e", WaiterConfig={"Delay": 1, "MaxAttempts": 120})
         answer = runtime.invoke_endpoint(EndpointName="e", Body=b"1,2", ContentType="text/csv", InferenceId="id-1")
         assert answer["Body"].read() == b"1,2"
-        found: list = []
-        for _ in range(20_000):
-            found = s3.list_objects_v2(Bucket="models", Prefix="captured/e/v/").get("Contents", [])
-            if found:
-                break
+        found = wait_until(
+            lambda: s3.list_objects_v2(Bucket="models", Prefix="captured/e/v/").get("Contents", []), "the capture"
+        )
         record = s3.get_object(Bucket="models", Key=found[0]["Key"])
         assert record["ServerSideEncryption"] == "aws:kms"
         line = json.loads(record["Body"].read())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from mme_sdk.errors import ClosedError, ConfigurationError
 from mme_sdk.local import LocalSageMaker
 from tests.support.local.fakes import FakeHosting
+from tests.support.local.waiting import wait_until
 
 
 def test_nothing_is_left_after_stop(tmp_path):
@@ -37,14 +39,12 @@ def test_an_s3_that_dies_is_there_again_under_the_same_address(tmp_path):
         s3 = host.boto("s3")
         s3.create_bucket(Bucket="kept")
         os.kill(host._s3.pid, signal.SIGKILL)
-        for _ in range(20_000):
-            try:
-                assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["kept"]
-                break
-            except (BotoCoreError, ClientError):
-                pass
-        else:
-            raise AssertionError("S3 did not come back")
+
+        def buckets():
+            with contextlib.suppress(BotoCoreError, ClientError):
+                return [one["Name"] for one in s3.list_buckets()["Buckets"]]
+
+        assert wait_until(buckets, "S3") == ["kept"]
         pid = host._s3.pid
         s3.close()
     assert not Path(f"/proc/{pid}").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 
@@ -9,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from tests.support.local.helpers import make_endpoint, make_model, settle
+from tests.support.local.waiting import wait_until
 
 
 @pytest.fixture
@@ -103,12 +105,12 @@ def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, 
 
 def wait_for(s3, uri: str):
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    for _ in range(20_000):
-        try:
+
+    def found():
+        with contextlib.suppress(s3.exceptions.NoSuchKey):
             return s3.get_object(Bucket=bucket, Key=key)
-        except s3.exceptions.NoSuchKey:
-            pass
-    raise AssertionError(f"{uri} never appeared")
+
+    return wait_until(found, uri)
 
 
 def test_an_endpoint_without_it_takes_no_asynchronous_request(sm, runtime, name):

@@ -16,6 +16,7 @@ from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
 from tests.support.local.helpers import make_config, make_endpoint, settle
+from tests.support.local.waiting import wait_until
 
 WHO = {
     "ServiceNamespace": "sagemaker",
@@ -402,11 +403,9 @@ def test_a_real_client_scales_a_real_endpoint(plane, sm, name):
     assert len(answer["Alarms"]) == 2
     described = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=who["ResourceId"])
     assert described["ScalingPolicies"][0]["TargetTrackingScalingPolicyConfiguration"] == TRACKING
-    for _ in range(20_000):
-        variant = settle(sm, name)[-1]["ProductionVariants"][0]
-        if variant["CurrentInstanceCount"] == 2:
-            break
-    assert variant["CurrentInstanceCount"] == 2
+    wait_until(
+        lambda: settle(sm, name)[-1]["ProductionVariants"][0]["CurrentInstanceCount"] == 2, "the smallest capacity"
+    )
     assert ("scale", name, "AllTraffic", 2) in plane.hosting.log
     make_config(sm, f"{name}-2", model=name, InstanceType="ml.c5.large")
     with pytest.raises(ClientError, match="must be deregistered as scalable targets"):
@@ -431,9 +430,9 @@ def test_an_alarm_that_rings_turns_a_canary_back(plane, sm, name):
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="breaching",
     )
-    for _ in range(20_000):
-        if cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM":
-            break
+    wait_until(
+        lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM", "the alarm"
+    )
     make_config(sm, f"{name}-2", model=name)
     sm.update_endpoint(
         EndpointName=name,
