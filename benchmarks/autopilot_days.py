@@ -1,12 +1,13 @@
 """The days of `benchmarks/autopilot.py`: calls of 500 models over 24 hours, and the day a week earlier.
 
-A day is a Poisson process. The rate of each model is its share of the traffic, times the wave of its region, times the
-launches. The week before has the same models and waves, and other launches and arrivals.
+The days are a family with one parameter: the share of the models that sleep outside the hours of their region. A model
+that sleeps is not called; the others keep a tenth of their busiest rate. All models of a region have about the same
+rate. So the traffic has a night in every day of the family, and the parameter says how much of the working set has one.
+
+What the days were fitted to, and what not, is in docs/benchmarks/autopilot.md.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import attrs
 import numpy as np
@@ -16,13 +17,12 @@ from mme_sdk.planning import ModelProfile, Traffic, Workload
 
 Floats = NDArray[np.float64]
 
-__all__ = ["DAYS", "WARM_UP", "Day", "draw", "from_trace"]
+__all__ = ["DAYS", "WARM_UP", "Day", "Kind", "draw", "from_trace", "movement", "working_set"]
 
 WARM_UP = 120
 """Minutes before the day that fill the caches; they are simulated and not counted."""
 _MINUTES = WARM_UP + 1440
 _MIB = 2**20
-_DECADES = 0.8  # spread of the models' rates: two thirds lie within a factor of 40
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -34,8 +34,9 @@ class Day:
         rates: Calls per second that are expected of each model (column) in each minute (row); of a trace, the means of
             15 minutes.
         counts: Calls of each model (column) in each minute (row).
-        traffic: The calls; the day begins at second `60 * WARM_UP`.
+        traffic: The calls; the day begins at second `60 * first`.
         profiles: Size and times of each model.
+        first: Minute at which the day begins; those before it fill the caches.
     """
 
     name: str
@@ -43,49 +44,87 @@ class Day:
     counts: NDArray[np.int64]
     traffic: Traffic
     profiles: tuple[ModelProfile, ...]
+    first: int = 0
 
 
-def _wave(hour: Floats, *, peak: float, low: float) -> Floats:
-    """Return the traffic of a region by hour, 1 at its peak: working hours, an evening, and a night with little."""
-    phase = np.cos((hour - peak) / 24.0 * 2.0 * np.pi)
-    return np.asarray(low + (1.0 - low) * np.clip(0.45 + 0.55 * phase, 0.0, 1.0) ** 2)
+@attrs.frozen(kw_only=True)
+class Kind:
+    """What a day is like.
+
+    Attributes:
+        peaks: Hour at which each region has its peak; a model belongs to one region, and each has as many.
+        sleep: Share of the models that are not called outside the hours of their region.
+        hours: Hours of the day in which a region is awake.
+        launches: Models that get 2 % of the mean traffic in addition, for 1.5 to 4 hours.
+        service: Mean service time, seconds.
+        decades: Spread of the rates of the models: the standard deviation of their decimal logarithm.
+        total_mib: Size of all models together, MiB.
+    """
+
+    peaks: tuple[float, ...] = (14.0,)
+    sleep: float = 0.9
+    hours: float = 17.0
+    launches: int = 0
+    service: float = 0.02
+    decades: float = 0.3
+    total_mib: float = 260.0 * 1024.0
 
 
-DAYS: dict[str, dict[str, Any]] = {
-    "three regions": {"peaks": (8.0, 14.0, 21.0), "low": 0.002, "launches": 8, "service": 0.02},
-    "heavy service times": {"peaks": (8.0, 14.0, 21.0), "low": 0.002, "launches": 0, "service": 0.15},
-    "one region": {"peaks": (14.0,), "low": 0.002, "launches": 0, "service": 0.02},
+DAYS = {
+    "three regions": Kind(peaks=(6.0, 14.0, 22.0), launches=8),
+    "heavy service times": Kind(peaks=(6.0, 14.0, 22.0), service=0.15),
+    "one region": Kind(),
 }
-"""Hour at which each region has its peak, the traffic at night relative to it, launches, and mean service time (s)."""
+"""The three days of the design."""
 
 
-def draw(name: str, *, seed: int, calls: float = 6.7e6, models: int = 500, week: int = 0) -> Day:
+def _wave(hour: Floats, *, peak: float, hours: float) -> Floats:
+    """Return the traffic of a region by hour: 1 at its peak, and 0 while it sleeps."""
+    distance = np.abs((hour - peak + 12.0) % 24.0 - 12.0)
+    return np.asarray(np.where(distance < hours / 2.0, np.cos(distance / hours * np.pi), 0.0) ** 2)
+
+
+def draw(kind: Kind, *, seed: int, calls: float = 6.7e6, models: int = 500, week: int = 0, name: str = "") -> Day:
     """Draw a day.
 
     Args:
-        name: One of `DAYS`.
+        kind: What it is like.
         seed: Seed of the models and the calls.
         calls: Calls to expect.
         models: Number of models.
-        week: 0 for the day, 1 for the day a week earlier.
+        week: 0 for the day, 1 for the day a week earlier: the same models, other launches and arrivals.
+        name: Name of the day.
     """
-    settings = DAYS[name]
     rng = np.random.default_rng((seed, 7))
-    popularity = 10.0 ** rng.normal(0.0, _DECADES, models)
+    popularity = 10.0 ** rng.normal(0.0, kind.decades, models)
     sizes = np.clip(rng.lognormal(np.log(460.0), 0.5, models), 60.0, 4000.0)
-    peaks = np.asarray(settings["peaks"])
-    region = rng.integers(0, len(peaks), models)
+    sizes *= kind.total_mib * models / 500.0 / sizes.sum()
+    region = rng.permutation(models) % len(kind.peaks)
+    sleeps = rng.permutation(models) < kind.sleep * models
     hour = (np.arange(_MINUTES) - WARM_UP) / 60.0
-    wave = np.stack([_wave(hour, peak=peak, low=settings["low"]) for peak in peaks], axis=1)
-    rates = popularity * wave[:, region]
+    wave = np.stack([_wave(hour, peak=peak, hours=kind.hours) for peak in kind.peaks], axis=1)[:, region]
+    rates = popularity * np.where(sleeps, wave, np.maximum(wave, 0.1))
     rates *= calls / (rates[WARM_UP:].sum() * 60.0)
     rng = np.random.default_rng((seed, 11, week))
-    for _ in range(settings["launches"]):  # a model of the tail becomes one of the most used for some hours
-        model = int(rng.choice(np.flatnonzero(popularity < np.quantile(popularity, 0.7))))
+    for _ in range(kind.launches):
+        model = int(rng.integers(models))
         begin, length = int(rng.integers(WARM_UP, _MINUTES - 180)), int(rng.integers(90, 240))
         rates[begin : begin + length, model] += 0.02 * rates.sum(axis=1).mean()
     counts = rng.poisson(rates * 60.0)
-    return _day(name, rates, counts, settings["service"], sizes, rng)
+    return attrs.evolve(_day(name, rates, counts, kind.service, sizes, rng), first=WARM_UP)
+
+
+def working_set(day: Day, minutes: int = 60) -> Floats:
+    """Return the size of the models that were called in each hour of the day, bytes."""
+    size = np.asarray([float(one.memory_bytes) for one in day.profiles])
+    starts = range(day.first, len(day.counts) - minutes + 1, minutes)
+    return np.asarray([size[day.counts[one : one + minutes].any(axis=0)].sum() for one in starts])
+
+
+def movement(day: Day) -> float:
+    """Return how much the working set moves: 1 less its mean over the hours, divided by its largest."""
+    sizes = working_set(day)
+    return float(1.0 - sizes.mean() / sizes.max())
 
 
 def _day(

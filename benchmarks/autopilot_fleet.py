@@ -22,26 +22,24 @@ try:
 except ImportError:
     numba = None
 
-__all__ = ["Steps", "run"]
+__all__ = ["Compiled", "Steps", "run"]
 
 Steps = list[tuple[float, int]]
 """The number of instances from a time (seconds) on; the first is at 0."""
 
 
-def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0, anew: bool = False) -> SimulationResult:
+def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
     """Simulate the requests of a day.
 
     Args:
         traffic: The requests.
-        config: The fleet; its number of instances is ignored.
+        config: The fleet, with routing `sticky` or `sticky_to_memory`; its number of instances is ignored.
         steps: The number of instances over time.
         seed: Seed of the choice between equally good instances.
-        anew: Whether a model that was evicted is placed on any instance. Otherwise it returns to the instance that has
-            its files, as `mme_sdk.fleet` assumes; AWS documents neither. Needs numba.
     """
-    if not anew and (numba is None or len(traffic.times) < 200_000):
+    if numba is None or len(traffic.times) < 200_000:
         return run_reference(traffic, config, steps, seed=seed)
-    return run_compiled(traffic, config, steps, seed=seed, anew=anew)
+    return run_compiled(traffic, config, steps, seed=seed)
 
 
 def run_reference(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
@@ -64,28 +62,19 @@ if numba is not None:
     _MEMORY, _VOLUME, _BORN, _LISTS = kernel._MEMORY, kernel._VOLUME, kernel._BORN, kernel.LISTS
     _outstanding, _load_of, _draw, _drop = kernel._outstanding, kernel._load_of, kernel._draw, kernel._drop
     _append, _serve, _cold, _process_events = kernel._append, kernel._serve, kernel._cold, kernel._process_events
-    _at = kernel._at
+    _at, _is_free = kernel._at, kernel._is_free
 
     @_compile
-    def _is_free(copy, s, anew):  # type: ignore[no-untyped-def]
-        return s.state[copy] == _NONE or (anew and s.state[copy] == _ON_DISK and s.waiting[copy] == 0)
-
-    @_compile
-    def _choose(model, now, c, s, serving, anew):  # type: ignore[no-untyped-def]
-        """Return the copy to which a request goes, among the instances in service; as `numba_kernel._choose`.
-
-        With `anew`, a model that is in no memory and not loading is placed as if no instance had its files.
-        """
+    def _choose(model, now, c, s, serving):  # type: ignore[no-untyped-def]
+        """Return the copy to which a request goes, among the instances in service; as `numba_kernel._choose`."""
         base = model * c.instances
         best, best_rank, best_count, best_born = -1, 9, 0, 0
         short, short_rank, short_count, short_born = -1, 9, 0, 0
         for copy in range(base, base + c.instances):
-            if s.state[copy] == _NONE or not serving[copy - base]:
+            if not serving[copy - base] or _is_free(copy, c, s):
                 continue
             count = _outstanding(copy, now, s)
             rank = 0 if s.state[copy] == _LOADED else 1 if s.waiting[copy] > 0 else 2
-            if anew and rank == 2:
-                continue
             born = s.born[copy]
             if count < c.spill and (
                 rank < best_rank
@@ -101,7 +90,7 @@ if numba is not None:
             return best
         least, least_memory, tied = -1, 0, 0
         for instance in range(c.instances):
-            if not serving[instance] or not _is_free(base + instance, s, anew):
+            if not serving[instance] or not _is_free(base + instance, c, s):
                 continue
             count = _load_of(instance, now, c, s)
             s.load_of[instance] = count
@@ -113,7 +102,7 @@ if numba is not None:
             return short
         skip = _draw(tied, s)
         for instance in range(c.instances):
-            if not serving[instance] or not _is_free(base + instance, s, anew):
+            if not serving[instance] or not _is_free(base + instance, c, s):
                 continue
             if s.load_of[instance] == least and s.memory_used[instance] == least_memory:
                 if skip == 0:
@@ -122,19 +111,14 @@ if numba is not None:
         return -1
 
     @_compile
-    def _serve_all(c, s, serving, first, last, anew):  # type: ignore[no-untyped-def]
+    def _serve_all(c, s, serving, first, last):  # type: ignore[no-untyped-def]
         for request in range(first, last):
             now, model = s.times[request], s.models[request]
             if s.at[0] <= now:
                 _process_events(now, c, s)
             copy = s.only[model]
-            if (
-                copy < 0
-                or not serving[s.home[copy]]
-                or (anew and s.state[copy] != _LOADED and s.waiting[copy] == 0)
-                or _outstanding(copy, now, s) >= c.spill
-            ):
-                copy = _choose(model, now, c, s, serving, anew)
+            if copy < 0 or not serving[s.home[copy]] or _is_free(copy, c, s) or _outstanding(copy, now, s) >= c.spill:
+                copy = _choose(model, now, c, s, serving)
             if s.state[copy] == _LOADED:
                 head = c.heads + _LISTS * s.home[copy] + _MEMORY
                 if s.after[copy] != head:
@@ -192,7 +176,7 @@ if numba is not None:
         )  # fmt: skip
 
     @_compile
-    def _segment(c, a, serving, first, last, now, added, models, slots, anew):  # type: ignore[no-untyped-def]
+    def _segment(c, a, serving, first, last, now, added, models, slots):  # type: ignore[no-untyped-def]
         """Serve the requests of one step; before that, empty the instances that it adds."""
         s = _pointers(a)
         if s.at[0] <= now:
@@ -200,7 +184,7 @@ if numba is not None:
         for instance in range(c.instances):
             if added[instance]:
                 _empty(c, s, instance, models, slots)
-        _serve_all(c, s, serving, first, last, anew)
+        _serve_all(c, s, serving, first, last)
 
     @_compile
     def _idle(c, a, models, idle, now):  # type: ignore[no-untyped-def]
@@ -214,55 +198,72 @@ if numba is not None:
         _process_events(kernel.NEVER, c, _pointers(a))
 
 
-def run_compiled(
-    traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0, anew: bool = False
-) -> SimulationResult:
+def run_compiled(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
     """Simulate with the compiled kernel."""
-    requests, models = len(traffic.times), len(traffic.disk)
-    instances = max(count for _, count in steps) + 4  # four may still finish requests while others start
-    copies = models * instances
-    rules = kernel.Rules(
-        requests=requests, instances=instances, workers=int(config.workers), spill=int(config.spill_outstanding),
-        memory_bytes=int(config.memory_bytes), volume_bytes=int(config.volume_bytes), cached=True,
-        routing=kernel.ROUTINGS.index(config.routing), varied=traffic.factors is not None, heads=copies,
-    )  # fmt: skip
-
-    def int64s(count: int) -> NDArray[np.int64]:
-        return np.zeros(count, dtype=np.int64)
-
-    def int32s(count: int, value: int = 0) -> NDArray[np.int32]:
-        return np.full(count, value, dtype=np.int32)
-
-    events = 4 * copies + 65_536
-    model_of, home = np.divmod(np.arange(copies, dtype=np.int32), np.int32(instances))
-    lists = np.arange(copies + kernel.LISTS * instances, dtype=np.int32)
-    at = np.full(events, kernel.NEVER)
-    arrays = kernel.State(
-        times=traffic.times, service=traffic.service, draws=np.random.default_rng(seed).random(requests + 1),
-        download=traffic.download, load=traffic.load,
-        factors=np.empty(0) if traffic.factors is None else traffic.factors, busy=np.zeros(copies),
-        wake=np.full(instances, kernel.NEVER), free=np.zeros(instances * config.workers), at=at,
-        ends=np.empty(requests), starts=np.empty(requests),
-        models=traffic.models, disk=traffic.disk, memory=traffic.memory, memory_used=int64s(instances),
-        volume_used=int64s(instances), sequence=int64s(events), event=int64s(events),
-        tally=int64s(kernel.TALLIES), kinds=int64s(requests),
-        copies=int32s(models), only=int32s(models, -1), state=int32s(copies), home=home, model_of=model_of,
-        reserved=int32s(copies), born=int32s(copies), leader=int32s(copies), before=lists.copy(), after=lists,
-        waiting=int32s(copies), wait_first=int32s(copies), wait_last=int32s(copies), running=int32s(copies, -1),
-        slots=int32s(instances, config.loader_slots), loaded=int32s(instances), waiting_at=int32s(instances),
-        late=int32s(instances), late_first=int32s(instances), late_last=int32s(instances), load_of=int32s(instances),
-        following=int32s(requests), late_next=int32s(requests),
-    )  # fmt: skip
-    serving = np.zeros(instances, dtype=np.int8)
-    order: list[int] = []  # instances in service, oldest first
+    fleet = Compiled(traffic, config, largest=max(count for _, count in steps), seed=seed)
     for number, (start, count) in enumerate(steps):
-        end = steps[number + 1][0] if number + 1 < len(steps) else np.inf
-        added = np.zeros(instances, dtype=np.int8)
+        fleet.serve(count, start, steps[number + 1][0] if number + 1 < len(steps) else np.inf)
+    return fleet.result(steps)
+
+
+class Compiled:
+    """A simulation that goes on step by step, so that the number of instances may depend on what was seen.
+
+    Args:
+        traffic: The requests.
+        config: The fleet; its number of instances is ignored.
+        largest: Largest number of instances.
+        seed: Seed of the choice between equally good instances.
+    """
+
+    def __init__(self, traffic: Traffic, config: FleetConfig, *, largest: int, seed: int = 0) -> None:
+        requests, models = len(traffic.times), len(traffic.disk)
+        instances = largest + 4  # four may still finish requests while others start
+        copies = models * instances
+        self._traffic, self._models, self._slots = traffic, models, int(config.loader_slots)
+        self._rules = kernel.Rules(
+            requests=requests, instances=instances, workers=int(config.workers), spill=int(config.spill_outstanding),
+            memory_bytes=int(config.memory_bytes), volume_bytes=int(config.volume_bytes), cached=True,
+            routing=kernel.ROUTINGS.index(config.routing), varied=traffic.factors is not None, heads=copies,
+        )  # fmt: skip
+
+        def int64s(count: int) -> NDArray[np.int64]:
+            return np.zeros(count, dtype=np.int64)
+
+        def int32s(count: int, value: int = 0) -> NDArray[np.int32]:
+            return np.full(count, value, dtype=np.int32)
+
+        events = 4 * copies + 65_536
+        model_of, home = np.divmod(np.arange(copies, dtype=np.int32), np.int32(instances))
+        lists = np.arange(copies + kernel.LISTS * instances, dtype=np.int32)
+        self._arrays = kernel.State(
+            times=traffic.times, service=traffic.service, draws=np.random.default_rng(seed).random(requests + 1),
+            download=traffic.download, load=traffic.load,
+            factors=np.empty(0) if traffic.factors is None else traffic.factors, busy=np.zeros(copies),
+            wake=np.full(instances, kernel.NEVER), free=np.zeros(instances * config.workers),
+            at=np.full(events, kernel.NEVER), ends=np.empty(requests), starts=np.empty(requests),
+            models=traffic.models, disk=traffic.disk, memory=traffic.memory, memory_used=int64s(instances),
+            volume_used=int64s(instances), sequence=int64s(events), event=int64s(events),
+            tally=int64s(kernel.TALLIES), kinds=int64s(requests),
+            copies=int32s(models), only=int32s(models, -1), state=int32s(copies), home=home, model_of=model_of,
+            reserved=int32s(copies), born=int32s(copies), leader=int32s(copies), before=lists.copy(), after=lists,
+            waiting=int32s(copies), wait_first=int32s(copies), wait_last=int32s(copies), running=int32s(copies, -1),
+            slots=int32s(instances, config.loader_slots), loaded=int32s(instances), waiting_at=int32s(instances),
+            late=int32s(instances), late_first=int32s(instances), late_last=int32s(instances),
+            load_of=int32s(instances), following=int32s(requests), late_next=int32s(requests),
+        )  # fmt: skip
+        self._serving = np.zeros(instances, dtype=np.int8)
+        self._order: list[int] = []  # instances in service, oldest first
+
+    def serve(self, count: int, start: float, end: float) -> None:
+        """Serve the requests of a time (seconds) with a number of instances."""
+        rules, arrays, serving, order = self._rules, self._arrays, self._serving, self._order
+        added = np.zeros(rules.instances, dtype=np.int8)
         if count > len(order):
-            idle = np.ones(instances, dtype=np.int8)
-            if number:
-                _idle(rules, arrays, models, idle, float(start))
-            free = [one for one in range(instances) if not serving[one] and idle[one]]
+            idle = np.ones(rules.instances, dtype=np.int8)
+            if start > 0:
+                _idle(rules, arrays, self._models, idle, float(start))
+            free = [one for one in range(rules.instances) if not serving[one] and idle[one]]
             if len(free) < count - len(order):
                 raise RuntimeError("instances that were removed have not finished their requests")
             for one in free[: count - len(order)]:
@@ -270,14 +271,22 @@ def run_compiled(
                 order.append(one)
         while len(order) > count:
             serving[order.pop()] = 0
-        first, last = np.searchsorted(traffic.times, (start, end))
-        slots = int(config.loader_slots)
-        _segment(rules, arrays, serving, int(first), int(last), float(start), added, models, slots, anew)
-    _finish(rules, arrays)
-    tally = arrays.tally
-    return SimulationResult(
-        times=traffic.times, latency=arrays.ends - traffic.times, kinds=arrays.kinds,
-        attempts=np.ones(0, dtype=np.int64), evictions=int(tally[kernel.EVICTIONS]),
-        discards=int(tally[kernel.DISCARDS]), duplicate_loads=int(tally[kernel.DUPLICATES]), skip=0,
-        capacity=tuple(steps), engine="numba",
-    )  # fmt: skip
+        first, last = np.searchsorted(self._traffic.times, (start, end))
+        _segment(rules, arrays, serving, int(first), int(last), float(start), added, self._models, self._slots)
+
+    def cold_share(self, start: float, end: float) -> float | None:
+        """Return the share of cold calls among those that arrived in a time (seconds) that was served."""
+        first, last = np.searchsorted(self._traffic.times, (max(start, 0.0), end))
+        return float((self._arrays.kinds[first:last] > 0).mean()) if last > first else None
+
+    def result(self, steps: Steps) -> SimulationResult:
+        """Finish the requests and return what happened."""
+        arrays = self._arrays
+        _finish(self._rules, arrays)
+        tally = arrays.tally
+        return SimulationResult(
+            times=self._traffic.times, latency=arrays.ends - self._traffic.times, kinds=arrays.kinds,
+            attempts=np.ones(0, dtype=np.int64), evictions=int(tally[kernel.EVICTIONS]),
+            discards=int(tally[kernel.DISCARDS]), duplicate_loads=int(tally[kernel.DUPLICATES]), skip=0,
+            capacity=tuple(steps), engine="numba",
+        )  # fmt: skip

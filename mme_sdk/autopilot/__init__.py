@@ -11,11 +11,12 @@ from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.autopilot.autopilot import Autopilot
-    from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, decide
+    from mme_sdk.autopilot.decision import Decision, decide
     from mme_sdk.autopilot.demand import Demand, Machine
     from mme_sdk.autopilot.journal import Journal
     from mme_sdk.autopilot.rule import Forecast, Goal, Rule
     from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
+    from mme_sdk.autopilot.state import Bounds, Observed, State
 
 __all__ = [
     "Autopilot",
@@ -36,16 +37,16 @@ __all__ = [
 
 _HOMES = {
     "Autopilot": "autopilot.autopilot",
-    "Bounds": "autopilot.decision",
+    "Bounds": "autopilot.state",
     "Decision": "autopilot.decision",
     "Demand": "autopilot.demand",
     "Forecast": "autopilot.rule",
     "Goal": "autopilot.rule",
     "Journal": "autopilot.journal",
     "Machine": "autopilot.demand",
-    "Observed": "autopilot.decision",
+    "Observed": "autopilot.state",
     "Rule": "autopilot.rule",
-    "State": "autopilot.decision",
+    "State": "autopilot.state",
     "decide": "autopilot.decision",
     "learned_floor": "autopilot.schedule",
     "learned_schedule": "autopilot.schedule",

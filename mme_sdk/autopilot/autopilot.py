@@ -16,7 +16,7 @@ from mme_sdk._validation import check_instance, check_number, check_resource_nam
 from mme_sdk.autopilot import publishing
 from mme_sdk.autopilot.checks import check_moment, check_names
 from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, check_settings, decide
-from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, minute_counts
+from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, measured_cold_share, minute_counts
 from mme_sdk.autopilot.journal import Journal
 from mme_sdk.autopilot.publishing import Lost
 from mme_sdk.autopilot.rule import Rule
@@ -341,7 +341,10 @@ class Autopilot:
         )  # fmt: skip
         named, unnamed = minute_counts(records, self.endpoint, self.variant)
         lost = sum(calls for moment, calls in unnamed.items() if at - moment <= _HOUR)
-        return Demand.of(named, at=at, catalogue=self._catalogue, unnamed=lost, source="recordings")
+        return Demand.of(
+            named, at=at, catalogue=self._catalogue, unnamed=lost, source="recordings",
+            cold_share=measured_cold_share(records, self.endpoint, self.variant, at=at),
+        )  # fmt: skip
 
     def _from_cloudwatch(self, at: datetime, count: int) -> Demand:
         names = tuple(self._catalogue)

@@ -2,108 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import attrs
 
 from mme_sdk._validation import check_instance, instance, number, one_of, optional
-from mme_sdk.autopilot.checks import check_moment, check_names
-from mme_sdk.autopilot.demand import Demand, Machine
-from mme_sdk.autopilot.rule import Forecast, Goal, Need, Rule, need
+from mme_sdk.autopilot.checks import check_moment
+from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine
+from mme_sdk.autopilot.rule import Forecast, Goal, Need, Rule, corrected_packing, need
+from mme_sdk.autopilot.state import Bounds, Observed, State
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Action", "Bounds", "Decision", "Observed", "State", "decide"]
 
 Action = Literal["grow", "shrink", "hold", "freeze"]
 _FORMAT = 1
-_count, _whole = number(at_least=1, integer=True), number(at_least=0, integer=True)
-
-
-_MOST = 1_000  # instances; the rule computes each number between the bounds
-
-
-def _names(given: Any) -> Any:
-    return given if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
-
-
-def _check_names(_: object, __: object, value: Any) -> None:
-    check_names("Observed.alarms", value)
-
-
-@attrs.frozen(kw_only=True)
-class Bounds:
-    """What the autopilot may do at most.
-
-    Attributes:
-        smallest: Smallest number of instances. Default 2, as AWS recommends for production.
-        largest: Largest number of instances, at most 1000.
-        money_per_day: Largest sum for instances in a day of UTC, in the currency of the machine's price. It is kept:
-            the autopilot removes instances at once, also cold, when the rest of the day would exceed it. Default:
-            None, no limit.
-        moves_per_hour: Largest number of changes within 60 minutes. Default 12.
-        stale_after: Minutes without a call, after an hour that had calls, from which data count as missing. Default 5.
-        unnamed: Largest share of the calls that are not recorded by model. Default 0.1.
-    """
-
-    smallest: int = attrs.field(default=2, validator=_count)
-    largest: int = attrs.field(validator=number(at_least=1, at_most=_MOST, integer=True))
-    money_per_day: float | None = attrs.field(default=None, validator=optional(number(over=0)))
-    moves_per_hour: int = attrs.field(default=12, validator=_count)
-    stale_after: int = attrs.field(default=5, validator=_count)
-    unnamed: float = attrs.field(default=0.1, validator=number(at_least=0, at_most=1))
-
-    def __attrs_post_init__(self) -> None:
-        if self.smallest > self.largest:
-            raise InvalidInputError(f"Bounds: smallest {self.smallest} is greater than largest {self.largest}")
-
-
-@attrs.frozen(kw_only=True)
-class Observed:
-    """The endpoint at the time of a decision.
-
-    Attributes:
-        count: Number of instances that should run.
-        status: EndpointStatus. Default `InService`.
-        alarms: Alarms in the state ALARM that freeze the autopilot. Default: none.
-        floor: Smallest number of instances that a schedule demands now. Default 0, none.
-        missing: What could not be read, in words. Default: None, nothing.
-        detached: What of the attached step policy is gone, in words. The autopilot attaches it again unless it freezes.
-            Default: None, nothing.
-    """
-
-    count: int = attrs.field(validator=_whole)
-    status: str = attrs.field(default="InService", validator=instance(str))
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_check_names)
-    floor: int = attrs.field(default=0, validator=_whole)
-    missing: str | None = attrs.field(default=None, validator=optional(instance(str)))
-    detached: str | None = attrs.field(default=None, validator=optional(instance(str)))
-
-
-@attrs.frozen(kw_only=True)
-class State:
-    """What a decision remembers of those before it.
-
-    Attributes:
-        at: Time of the last decision. Default: None, there was none.
-        count: Number of instances that ran from then on. Default 0.
-        low_since: Since when fewer instances suffice. Default: None, they do not.
-        moves: Times of the changes in the last hour. Default: none.
-        spent: Money spent on this day of UTC until `at`. Default 0.
-    """
-
-    at: datetime | None = None
-    count: int = attrs.field(default=0, validator=_whole)
-    low_since: datetime | None = None
-    moves: tuple[datetime, ...] = ()
-    spent: float = attrs.field(default=0.0, validator=number(at_least=0))
-
-    def __attrs_post_init__(self) -> None:
-        check_instance("State.moves", self.moves, tuple)
-        for name, moment in (("at", self.at), ("low_since", self.low_since), *(("moves", one) for one in self.moves)):
-            if moment is not None or name == "moves":
-                check_moment(f"State.{name}", moment)
+_whole = number(at_least=0, integer=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -175,8 +90,8 @@ class Decision:
             "reasons": list(self.reasons),
             "expected": None if self.expected is None else _forecast_out(self.expected),
             "observed": attrs.asdict(self.observed),
-            "state": _state_out(self.state),
-            "previous": _state_out(self.previous),
+            "state": self.state.to_dict(),
+            "previous": self.previous.to_dict(),
             "rule": attrs.asdict(self.rule),
             "bounds": attrs.asdict(self.bounds),
             "machine": attrs.asdict(self.machine),
@@ -201,8 +116,8 @@ class Decision:
                 reasons=tuple(given["reasons"]),
                 expected=None if given["expected"] is None else _forecast_in(given["expected"]),
                 observed=Observed(**given["observed"]),
-                state=_state_in(given["state"]),
-                previous=_state_in(given["previous"]),
+                state=State.from_dict(given["state"]),
+                previous=State.from_dict(given["previous"]),
                 rule=Rule(**{**given["rule"], "goal": Goal(**given["rule"]["goal"])}),
                 bounds=Bounds(**given["bounds"]),
                 machine=Machine(**given["machine"]),
@@ -221,29 +136,6 @@ def _forecast_out(found: Forecast) -> dict[str, Any]:
 def _forecast_in(given: dict[str, Any]) -> Forecast:
     seconds = given["cold_seconds"]
     return Forecast(**{**given, "cold_seconds": float("inf") if seconds is None else seconds})
-
-
-def _state_out(state: State) -> dict[str, Any]:
-    return {
-        "at": None if state.at is None else state.at.isoformat(),
-        "count": state.count,
-        "low_since": None if state.low_since is None else state.low_since.isoformat(),
-        "moves": [one.isoformat() for one in state.moves],
-        "spent": state.spent,
-    }
-
-
-def _state_in(given: dict[str, Any]) -> State:
-    def moment(text: str | None) -> datetime | None:
-        return None if text is None else datetime.fromisoformat(text)
-
-    return State(
-        at=moment(given["at"]),
-        count=given["count"],
-        low_since=moment(given["low_since"]),
-        moves=tuple(datetime.fromisoformat(one) for one in given["moves"]),
-        spent=given["spent"],
-    )
 
 
 def decide(
@@ -290,13 +182,15 @@ def decide(
     spent = _spent(past, at, machine.price)
     reasons: list[str] = []
     found: Need | None = None
-    count, low_since = before, last_low
+    count, low_since, low_most = before, last_low, past.low_most
+    packing = past.packing
     frozen = _reason_to_freeze(demand, observed, bounds)
     allowed, why = _allowed(bounds, machine, spent, at)
     if frozen is None:
         if observed.detached is not None:
             reasons.append(f"{observed.detached}: it is attached again")
-        found = need(demand, rule, machine, smallest=bounds.smallest, largest=max(bounds.largest, bounds.smallest))
+        packing = _packing(demand, past, before, moves, rule, machine)
+        found = need(demand, rule, machine, smallest=bounds.smallest, largest=bounds.largest, packing=packing)
         reasons.append(found.reason)
         wanted = found.count
         if observed.floor > wanted:
@@ -306,7 +200,12 @@ def decide(
         if allowed < target:
             reasons.append(why)
             target = allowed
-        count, low_since = _with_hysteresis(target, before, last_low, at, allowed, rule, reasons)
+        if rule.shrink_by > 1 and low_most >= before:
+            last_low = None  # instances were removed otherwise: what sufficed since then is not fewer any more
+        low_most = max(target, low_most if last_low is not None else 0)
+        count, low_since = _with_hysteresis(target, before, last_low, low_most, at, allowed, rule, reasons)
+        if low_since is None or low_since == at:  # they begin, or begin again
+            low_most = target
         if (
             count != before
             and not _made_before(past, count)
@@ -331,8 +230,16 @@ def decide(
         count=count,
         wanted=None if found is None else found.count,
         reasons=tuple(reasons),
-        state=State(at=at, count=count, low_since=low_since, moves=moves, spent=spent),
-        expected=None if found is None else found.of(count),
+        state=State(
+            at=at,
+            count=count,
+            low_since=low_since,
+            moves=moves,
+            spent=spent,
+            packing=packing,
+            low_most=low_most if rule.shrink_by > 1 and low_since is not None else 0,
+        ),
+        expected=None if found is None else found.forecast(count),
         demand=demand,
         observed=observed,
         previous=past,
@@ -381,8 +288,33 @@ def _made_before(past: State, count: int) -> bool:
     return past.count == count and past.moves[-1:] == (past.at,)
 
 
+def _packing(
+    demand: Demand, past: State, count: int, moves: tuple[datetime, ...], rule: Rule, machine: Machine
+) -> float | None:
+    """Return the packing that the measured cold calls give.
+
+    After a change, models that moved are cold; these calls say nothing about the memory.
+    """
+    if demand.cold_share is None or past.at is None:
+        return past.packing
+    settled = timedelta(minutes=WINDOWS[1] + 5)  # the window, and the start of an instance
+    if count != past.count or any(demand.at - one < settled for one in moves):
+        return past.packing
+    return corrected_packing(
+        demand, rule, machine, count=count, packing=past.packing or rule.packing,
+        minutes=(demand.at - past.at).total_seconds() / 60.0,
+    )  # fmt: skip
+
+
 def _with_hysteresis(
-    target: int, before: int, low_since: datetime | None, at: datetime, allowed: int, rule: Rule, reasons: list[str]
+    target: int,
+    before: int,
+    low_since: datetime | None,
+    low_most: int,
+    at: datetime,
+    allowed: int,
+    rule: Rule,
+    reasons: list[str],
 ) -> tuple[int, datetime | None]:
     """Return the number of instances, and since when fewer suffice."""
     if target >= before:
@@ -397,10 +329,12 @@ def _with_hysteresis(
     since = low_since or at
     waited = int((at - since).total_seconds() // 60)
     if waited < rule.shrink_after:
-        reasons.append(f"fewer suffice since {waited} minutes; one is removed after {rule.shrink_after}")
+        what = "one is" if rule.shrink_by == 1 else f"up to {rule.shrink_by} are"
+        reasons.append(f"fewer suffice since {waited} minutes; {what} removed after {rule.shrink_after}")
         return before, since
-    reasons.append(f"fewer suffice since {waited} minutes: one is removed")
-    return before - 1, at
+    fewer = min(rule.shrink_by, before - low_most) if rule.shrink_by > 1 else 1
+    reasons.append(f"fewer suffice since {waited} minutes: {'one is' if fewer == 1 else f'{fewer} are'} removed")
+    return before - fewer, at
 
 
 def _midnight(at: datetime) -> datetime:

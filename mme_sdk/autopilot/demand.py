@@ -19,7 +19,7 @@ from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.recording.minutes import RecordedMinute
 
-__all__ = ["WINDOWS", "Demand", "Machine", "minute_counts"]
+__all__ = ["WINDOWS", "Demand", "Machine", "measured_cold_share", "minute_counts"]
 
 WINDOWS = (5, 15, 30, 60)
 """Lengths of the windows over which calls are counted, minutes."""
@@ -114,6 +114,7 @@ class Demand:
         profiles: Size and times of each model.
         unnamed: Calls in the last 60 minutes that are not recorded by model. Default 0.
         source: Where the counts come from: `recordings`, `cloudwatch` or `given`. Default `given`.
+        cold_share: Measured share of cold calls in the last 15 minutes, 0 to 1. Default: None, unknown.
     """
 
     at: datetime
@@ -124,6 +125,7 @@ class Demand:
     profiles: tuple[ModelProfile, ...]
     unnamed: int = attrs.field(default=0, validator=number(at_least=0, integer=True))
     source: str = attrs.field(default="given", validator=instance(str))
+    cold_share: float | None = attrs.field(default=None, validator=optional(number(at_least=0, at_most=1)))
 
     def __attrs_post_init__(self) -> None:
         check_moment("Demand.at", self.at)
@@ -142,6 +144,7 @@ class Demand:
         unnamed: int = 0,
         source: str = "given",
         since: datetime | None = None,
+        cold_share: float | None = None,
     ) -> Demand:
         """Count the calls of the last hour.
 
@@ -152,6 +155,7 @@ class Demand:
             unnamed: Calls in the last 60 minutes that are not recorded by model. Default 0.
             source: Where the counts come from. Default `given`.
             since: When the counts begin, if that is less than an hour ago. Default: None, the first minute given.
+            cold_share: Measured share of cold calls in the last 15 minutes. Default: None, unknown.
 
         Returns:
             The demand.
@@ -189,6 +193,7 @@ class Demand:
             profiles=tuple(catalogue[name] for name in names),
             unnamed=unnamed,
             source=source,
+            cold_share=cold_share,
         )
 
     def rates(self, column: int) -> Floats:
@@ -221,6 +226,7 @@ class Demand:
             "profiles": [attrs.asdict(one) for one in distinct],
             "unnamed": self.unnamed,
             "source": self.source,
+            "cold_share": self.cold_share,
         }
 
     @classmethod
@@ -238,6 +244,7 @@ class Demand:
             profiles=tuple(profiles[row[-1]] for row in rows.values()),
             unnamed=given["unnamed"],
             source=given["source"],
+            cold_share=given.get("cold_share"),  # records of older versions have none
         )
 
 
@@ -262,6 +269,29 @@ def minute_counts(
         else:
             calls[one.model] = calls.get(one.model, 0) + one.calls
     return named, unnamed
+
+
+def measured_cold_share(
+    records: Iterable[RecordedMinute], endpoint: str, variant: str | None = None, *, at: datetime
+) -> float | None:
+    """Return the share of cold calls in the last 15 minutes; None without calls.
+
+    Args:
+        records: The recorded minutes.
+        endpoint: Name of the endpoint.
+        variant: Only calls that this variant answered, and calls without an answer. Default: None, all calls.
+        at: End of the 15 minutes, with a time zone.
+    """
+    end = _minute(at)
+    recent = [
+        one
+        for one in records
+        if one.endpoint == endpoint
+        and (variant is None or one.variant in (None, variant))
+        and 1 <= (end - _minute(one.at)) // timedelta(minutes=1) <= WINDOWS[1]
+    ]
+    calls = sum(one.calls for one in recent)
+    return sum(one.cold for one in recent) / calls if calls else None
 
 
 def _minute(moment: datetime) -> datetime:

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from mme_sdk._validation import check_number
-from mme_sdk.autopilot.decision import Bounds, Decision
+from mme_sdk.autopilot.decision import Decision
+from mme_sdk.autopilot.state import Bounds
 from mme_sdk.endpoints import Schedule
 
 __all__ = ["learned_floor", "learned_schedule"]

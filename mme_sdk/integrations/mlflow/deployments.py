@@ -140,7 +140,7 @@ class Deployments:
         return {"name": name, "flavor": used, **self._facts(stored)}
 
     def delete(self, name: str, config: Mapping[str, Any]) -> None:
-        """Delete the alias, then all versions of the model. Nothing happens if there are none.
+        """Delete the alias, then all versions of the model. Do nothing if the model does not exist.
 
         Raises:
             ConflictError: Another alias refers to a version. Nothing was deleted.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+import attrs
 import pytest
 
 from mme_sdk.autopilot import Goal, Rule
@@ -41,9 +42,11 @@ def test_instances_that_are_added_start_later_and_those_removed_go_at_once():
 
 
 @pytest.mark.slow
-def test_the_compiled_simulator_gives_each_call_the_latency_of_the_fleet_model(day):
+@pytest.mark.parametrize("routing", ["sticky", "sticky_to_memory"])
+def test_the_compiled_simulator_gives_each_call_the_latency_of_the_fleet_model(day, routing):
     pytest.importorskip("numba")
+    config = attrs.evolve(benchmark.CONFIG, routing=routing)
     steps = [(0.0, 3), (9000.5, 5), (30000.5, 4), (50000.5, 7), (70000.5, 2)]
-    one, other = (run(day.traffic, benchmark.CONFIG, steps) for run in (run_reference, run_compiled))
+    one, other = (run(day.traffic, config, steps) for run in (run_reference, run_compiled))
     assert (one.kinds == other.kinds).all()
     assert one.latency == pytest.approx(other.latency)

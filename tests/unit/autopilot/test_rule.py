@@ -81,13 +81,13 @@ def test_a_share_of_cold_calls_gives_the_fewest_instances_that_keep_it():
     load = demand(many(60, 0.02))
     rule = Rule(goal=Goal(cold_share=0.01))
     found = need(load, rule, MACHINE, smallest=1, largest=20)
-    assert found.of(found.count).cold_share <= 0.01 < found.of(found.count - 1).cold_share
+    assert found.forecast(found.count).cold_share <= 0.01 < found.forecast(found.count - 1).cold_share
 
 
 def test_forecasts_improve_with_each_instance():
-    found = need(demand(many(60, 0.02)), RULE, MACHINE, smallest=1, largest=12).forecasts
+    forecast = need(demand(many(60, 0.02)), RULE, MACHINE, smallest=1, largest=12).forecast
     for name in ("cold_share", "cold_seconds", "loaders", "vcpus"):
-        values = [getattr(one, name) for one in found]
+        values = [getattr(forecast(count), name) for count in range(1, 13)]
         assert values == sorted(values, reverse=True)
 
 
@@ -237,8 +237,8 @@ def test_a_damaged_record_is_refused(change):
         Decision.from_dict(run(demand({"a": 1.0}), 2).to_dict() | change)
 
 
-@pytest.mark.parametrize("given", [{}, {"cold_share": 0.1, "price_of_cold_second": 1.0}, {"cold_share": 2.0}])
-def test_a_goal_is_one_figure(given):
+@pytest.mark.parametrize("given", [{}, {"cold_seconds_per_hour": 0.0}, {"cold_share": 2.0}])
+def test_a_goal_without_a_figure_or_with_an_impossible_one_is_refused(given):
     with pytest.raises(InvalidInputError):
         Goal(**given)
 
