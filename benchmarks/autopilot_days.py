@@ -111,6 +111,8 @@ def draw(kind: Kind, *, seed: int, calls: float = 6.7e6, models: int = 500, week
         begin, length = int(rng.integers(WARM_UP, _MINUTES - 180)), int(rng.integers(90, 240))
         rates[begin : begin + length, model] += 0.02 * rates.sum(axis=1).mean()
     counts = rng.poisson(rates * 60.0)
+    # Each model is called once before the day, as on the day before: a fixed fleet that keeps all has them in memory.
+    counts[rng.integers(0, 10, models), np.arange(models)] += 1
     return attrs.evolve(_day(name, rates, counts, kind.service, sizes, rng), first=WARM_UP)
 
 
@@ -163,18 +165,26 @@ def _traffic(times: Floats, index: NDArray[np.int64], service: Floats, profiles:
     )  # fmt: skip
 
 
-def from_trace(path: str, *, size_mb: float, service: float) -> Day:
-    """Read a day from a trace with the columns time (seconds) and model; models have equal sizes."""
+def from_trace(path: str, *, size_mb: float, service: float, stretch: float = 1.0) -> Day:
+    """Read a day from a trace with the columns time (seconds) and model; models have equal sizes.
+
+    Args:
+        path: The file.
+        size_mb: Size of each model, MiB.
+        service: Mean service time, seconds.
+        stretch: Factor on the times.
+    """
     load = Workload.from_trace(path)
     if load.times is None or load.index is None:
         raise SystemExit(f"{path} has no requests")
-    minutes = int(load.times[-1] // 60) + 1
+    times = load.times * stretch
+    minutes = int(times[-1] // 60) + 1
     counts = np.zeros((minutes, len(load.models)), dtype=np.int64)
-    np.add.at(counts, ((load.times // 60).astype(np.int64), load.index), 1)
+    np.add.at(counts, ((times // 60).astype(np.int64), load.index), 1)
     window = np.minimum(np.arange(minutes) + 15, minutes)
     sums = np.vstack([np.zeros(counts.shape[1]), np.cumsum(counts, axis=0)])
     rates = (sums[window] - sums[np.maximum(window - 15, 0)]) / 900.0
     rng = np.random.default_rng(0)
     day = _day(path, rates, counts, service, np.full(len(load.models), size_mb), rng)
     served = np.asarray(load.service if load.service is not None else day.traffic.service, dtype=float)
-    return attrs.evolve(day, traffic=_traffic(load.times, load.index, served, day.profiles))
+    return attrs.evolve(day, traffic=_traffic(times, load.index, served, day.profiles))

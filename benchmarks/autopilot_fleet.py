@@ -22,7 +22,10 @@ try:
 except ImportError:
     numba = None
 
-__all__ = ["Compiled", "Steps", "run"]
+__all__ = ["SHORT", "Compiled", "Steps", "run"]
+
+SHORT = 20_000
+"""Calls below which the compilation takes longer than the planner's engine."""
 
 Steps = list[tuple[float, int]]
 """The number of instances from a time (seconds) on; the first is at 0."""
@@ -37,7 +40,7 @@ def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -
         steps: The number of instances over time.
         seed: Seed of the choice between equally good instances.
     """
-    if numba is None or len(traffic.times) < 200_000:
+    if numba is None or len(traffic.times) < SHORT:
         return run_reference(traffic, config, steps, seed=seed)
     return run_compiled(traffic, config, steps, seed=seed)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import numpy as np
 from autopilot_days import Day
-from autopilot_fleet import Compiled, Steps, numba, run
+from autopilot_fleet import SHORT, Compiled, Steps, numba, run
 
 from mme_sdk.autopilot.decision import Bounds, Observed, State, decide
 from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine
@@ -16,7 +16,7 @@ from mme_sdk.autopilot.rule import Goal, Rule, need
 from mme_sdk.planning import SLO, Catalogue, FleetConfig, Workload, plan
 from mme_sdk.planning.simulation import SimulationResult
 
-__all__ = ["COLD", "WORST", "Row", "Trial", "in_service", "merged"]
+__all__ = ["COLD", "CONFIG", "LARGEST", "WORST", "Row", "Trial", "in_service", "merged", "rivals"]
 
 MACHINE = Machine.of("ml.m5.xlarge", price=0.23)
 CONFIG = FleetConfig(
@@ -42,6 +42,7 @@ class Row:
         cold: Share of cold calls.
         worst: Share of cold calls in the hour with the largest share.
         worst_calls: Cold calls in that hour.
+        cold_seconds: Seconds that cold calls waited for their model, all together.
         p99: 99th percentile of the latency, seconds.
         moves: Changes of the number of instances.
         detail: Settings that were chosen by hindsight.
@@ -54,9 +55,14 @@ class Row:
     cold: float
     worst: float
     worst_calls: int
+    cold_seconds: float
     p99: float
     moves: int
     detail: str = ""
+
+    def cost(self, worth: float) -> float:
+        """Return the instance-hours and what the cold seconds are worth in instance-hours, as the rule adds them up."""
+        return self.hours + self.cold_seconds / worth
 
 
 def merged(counts: list[int]) -> Steps:
@@ -98,6 +104,7 @@ class Trial:
         return Row(
             day=self.day.name, rival=rival, seed=self.seed, hours=hours, cold=float(cold.mean()),
             worst=float(shares.max()), worst_calls=int(colds[shares.argmax()]),
+            cold_seconds=float((found.latency - self.day.traffic.service)[keep][cold].sum()),
             p99=float(np.quantile(found.latency[keep], 0.99)), moves=sum(1 for at, _ in steps[1:] if at >= first),
             detail=detail,
         )  # fmt: skip
@@ -116,6 +123,21 @@ class Trial:
             met = row.p99 <= P99 and row.cold <= cold and row.worst <= worst
             low, high = (low, middle) if met else (middle + 1, high)
         return rows.get(low) or self.measure([(0.0, low)], rival, f"{low} instances")
+
+    def cheapest(self, worth: float, rival: str = "static, least cost by hindsight") -> Row:
+        """Return the fixed fleet with the least cost on this day, see `Row.cost`.
+
+        From the first fleet that keeps nearly all models in memory, more instances only cost more.
+        """
+        best: Row | None = None
+        for count in range(LARGEST, SMALLEST - 1, -1):
+            row = self.measure([(0.0, count)], rival, f"{count} instances")
+            if best is None or row.cost(worth) <= best.cost(worth):
+                best = row
+            elif row.cost(worth) > 1.5 * best.cost(worth):
+                break
+        assert best is not None
+        return best
 
     def average(self) -> Row:
         """Return the fleet that the planner advises for the day's average."""
@@ -157,7 +179,7 @@ class Trial:
         """
         day = self.day
         fleet = None
-        if numba is not None and len(day.traffic.times) >= 200_000:
+        if numba is not None and len(day.traffic.times) >= SHORT:
             fleet = Compiled(day.traffic, self.config, largest=LARGEST, seed=self.seed)
         see = _demands(day)
         bounds = Bounds(smallest=SMALLEST, largest=LARGEST, moves_per_hour=60)
@@ -234,15 +256,19 @@ def _demands(day: Day) -> Callable[[int], Demand]:
     return at
 
 
-def rivals(trial: Trial, worth: float, shrink_by: int = 1) -> list[Row]:
-    """Return the rows of a day."""
-    rule = Rule(goal=Goal(cold_seconds_per_hour=worth), shrink_by=shrink_by)
+def rivals(trial: Trial, worth: float, *, short: bool = False) -> list[Row]:
+    """Return the rows of a day; with `short`, only the fixed fleet, the autopilot and the oracle."""
+    rule = Rule(goal=Goal(cold_seconds_per_hour=worth), shrink_by=LARGEST)
+    both = attrs.evolve(rule, goal=Goal(cold_seconds_per_hour=worth, cold_share=WORST))
+    rows = [trial.hindsight("static, cold within the goals", cold=COLD, worst=WORST)]
+    rows += [trial.autopilot(rule)[0], trial.oracle(rule)]
+    if short:
+        return rows
     static = trial.hindsight()
-    count = int(static.detail.split()[0])
-    rows = [static, trial.hindsight("static, cold within the goals", cold=COLD, worst=WORST), trial.average()]
-    rows += [trial.tracking(metric, count) for metric in ("invocations", "CPU")]
-    rows.append(trial.autopilot(rule)[0])
+    rows += [static, trial.average()]
+    rows += [trial.tracking(metric, int(static.detail.split()[0])) for metric in ("invocations", "CPU")]
+    rows.append(trial.autopilot(attrs.evolve(rule, shrink_by=1), "autopilot, removes one at a time")[0])
+    rows.append(trial.autopilot(both, "autopilot, cold share <= 1.5 % too")[0])
     if trial.before is not None:
         rows.append(trial.learned(rule))
-    rows.append(trial.oracle(rule))
     return rows

@@ -252,7 +252,7 @@ def corrected_packing(
         The packing; that of the rule, or on its way to it, if no share was measured.
     """
     minutes = min(max(minutes, 0.0), float(WINDOWS[1]))
-    faded = rule.packing * (packing / rule.packing) ** (0.5 ** (minutes / 360.0))
+    faded = float(rule.packing * (packing / rule.packing) ** (0.5 ** (minutes / 360.0)))
     recent = demand.rates(1)
     if demand.cold_share is None or not recent.any():
         return faded

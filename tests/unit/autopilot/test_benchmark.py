@@ -11,29 +11,42 @@ from mme_sdk.autopilot import Goal, Rule
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import autopilot as benchmark
-from autopilot_days import draw
+import autopilot_rivals as benchmark
+from autopilot_days import Kind, draw, movement, working_set
 from autopilot_fleet import run_compiled, run_reference
 
 sys.path.remove(str(ROOT / "benchmarks"))
 
-RULE = Rule(goal=Goal(cold_seconds_per_hour=100.0))
+RULE = Rule(goal=Goal(cold_seconds_per_hour=100.0), shrink_by=30)
 
 
 @pytest.fixture(scope="module")
 def day():
-    return draw("one region", seed=1, calls=8_000, models=100)
+    return draw(Kind(sleep=1.0, total_mib=1.2 * 260 * 1024), seed=1, calls=8_000, models=100)
 
 
-def test_the_autopilot_follows_the_day_and_beats_the_fleets_between_which_it_moves(day):
-    wanted, serving = benchmark.causal(day, RULE, every=15)
+@pytest.fixture(scope="module")
+def trial(day):
+    return benchmark.Trial(day=day)
+
+
+def test_the_autopilot_follows_the_day_and_beats_the_fleets_between_which_it_moves(trial):
+    mine, wanted = trial.autopilot(RULE, every=15)
+    serving = benchmark.in_service(wanted)
     noon, night = serving[120 + 14 * 60], serving[120 + 4 * 60]
     assert noon > night
     assert all(one <= other for one, other in zip(serving, wanted, strict=True)), "new instances start later"
-    mine = benchmark.measure(day, benchmark.merged(serving), "autopilot", 1)
-    least, most = (benchmark.measure(day, [(0.0, count)], "static", 1) for count in (min(serving), max(serving)))
+    least, most = (trial.measure([(0.0, count)], "static") for count in (min(serving), max(serving)))
     assert least.hours < mine.hours < most.hours
     assert most.cold <= mine.cold < least.cold
+
+
+def test_the_working_set_of_a_day_whose_models_sleep_moves_and_another_does_not(day):
+    awake = draw(Kind(sleep=0.0), seed=1, calls=200_000, models=100)
+    assert movement(awake) < 0.02
+    assert movement(day) > 0.2
+    assert working_set(day).min() == 0.0
+    assert len(working_set(day)) == 24
 
 
 def test_instances_that_are_added_start_later_and_those_removed_go_at_once():
