@@ -113,8 +113,12 @@ def picture(rows: list[Row], path: str) -> None:
     figure.savefig(path, dpi=110)
 
 
-def sweep(count: int, calls: float) -> None:
-    """Print the cost (instance-hours, and cold seconds ÷ V) of the autopilot and the best fixed fleet, plain LRU."""
+def sweep(count: int, calls: float) -> list[float]:
+    """Print the cost (instance-hours, and cold seconds ÷ V) of the autopilot and the best fixed fleet, plain LRU.
+
+    Returns:
+        The cost of the autopilot, divided by that of the best fixed fleet by hindsight, of each setting.
+    """
     rng = np.random.default_rng(5)
     ratios = []
     print("setting | cost, hours, cold: best fixed fleet by hindsight; autopilot | ratio of the costs")
@@ -139,6 +143,7 @@ def sweep(count: int, calls: float) -> None:
     worse = sum(ratio > 1.0 for ratio in ratios)
     print(f"the autopilot costs more in {worse} of {count}; ratio: least {min(ratios):.3f}, median "
           f"{statistics.median(ratios):.3f}, largest {max(ratios):.3f}")  # fmt: skip
+    return ratios
 
 
 def main() -> None:

@@ -56,6 +56,8 @@ def run_reference(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: 
         elif after < before:
             events.append(ScaleIn(at=at, count=before - after))
     config = evolve(config, instances=steps[0][1])
+    if not events:
+        return simulate(traffic, config, engine="python", skip=0.0, seed=seed)
     return simulate(traffic, config, engine="fleet", timeline=events, skip=0.0, seed=seed)
 
 

@@ -125,18 +125,15 @@ class Trial:
         return rows.get(low) or self.measure([(0.0, low)], rival, f"{low} instances")
 
     def cheapest(self, worth: float, rival: str = "static, least cost by hindsight") -> Row:
-        """Return the fixed fleet with the least cost on this day, see `Row.cost`.
-
-        From the first fleet that keeps nearly all models in memory, more instances only cost more.
-        """
-        best: Row | None = None
-        for count in range(LARGEST, SMALLEST - 1, -1):
+        """Return the fixed fleet with the least cost on this day, see `Row.cost`."""
+        total = sum(one.memory_bytes for one in self.day.profiles)
+        fits = min(LARGEST, max(SMALLEST, total // self.config.memory_bytes + 3))  # all models; more only costs more
+        best = self.measure([(0.0, fits)], rival, f"{fits} instances")
+        for count in range(fits - 1, SMALLEST - 1, -1):
             row = self.measure([(0.0, count)], rival, f"{count} instances")
-            if best is None or row.cost(worth) <= best.cost(worth):
-                best = row
-            elif row.cost(worth) > 1.5 * best.cost(worth):
+            if row.cost(worth) > 1.5 * best.cost(worth):
                 break
-        assert best is not None
+            best = min(best, row, key=lambda one: one.cost(worth))
         return best
 
     def average(self) -> Row:

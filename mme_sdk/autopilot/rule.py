@@ -22,9 +22,9 @@ from mme_sdk.planning.simulation.inputs import Floats
 __all__ = ["Forecast", "Goal", "Need", "Rule", "corrected_packing", "need"]
 
 _AGES = 96  # rows of the residency table: Che's age to about a percent
-_GAIN = 0.0044  # of the correction in a minute: ten times as many cold calls lower the packing by 1 %
+_GAIN = 0.0015  # of the correction in a minute: ten times as many cold calls lower the packing by 1 % in 3 minutes
 _LEAST = 0.8  # the packing is never corrected to less
-_NEGLIGIBLE = 0.0005  # a share of cold calls below this says little
+_NEGLIGIBLE = 0.003  # a share of cold calls below this says little
 _share = number(over=0, at_most=1)
 
 
@@ -236,7 +236,7 @@ def corrected_packing(
     """Return the packing after a comparison of the forecast with the measured share of cold calls.
 
     The correction is a factor: it lowers the packing if more calls were cold than the formula says, and raises it if
-    fewer were. It is damped (a difference of a factor of 10 changes the packing by 1 % in a minute), it fades (by half
+    fewer were. It is damped (a difference of a factor of 10 changes the packing by 1 % in 3 minutes), it fades (by half
     in six hours), and the result is between 0.8 and 1. A correction of the share itself would be of no use: next to
     the number of instances at which all models fit into memory, the forecast is nearly 0, and a multiple of it too.
 

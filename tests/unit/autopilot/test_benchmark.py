@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 
 import attrs
@@ -11,6 +12,7 @@ from mme_sdk.autopilot import Goal, Rule
 from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import autopilot as main
 import autopilot_rivals as benchmark
 from autopilot_days import Kind, draw, movement, working_set
 from autopilot_fleet import run_compiled, run_reference
@@ -47,6 +49,23 @@ def test_the_working_set_of_a_day_whose_models_sleep_moves_and_another_does_not(
     assert movement(day) > 0.2
     assert working_set(day).min() == 0.0
     assert len(working_set(day)) == 24
+
+
+@pytest.mark.parametrize("sleep", [0.0, 0.6])
+def test_it_costs_no_more_than_the_best_fixed_fleet_by_hindsight_give_or_take_an_instance(sleep):
+    kind = Kind(sleep=sleep, total_mib=1.0 * 260 * 1024, decades=0.2)
+    trial = benchmark.Trial(day=draw(kind, seed=2, calls=6_000, models=60))
+    worth = 20.0
+    mine, _ = trial.autopilot(Rule(goal=Goal(cold_seconds_per_hour=worth), shrink_by=30), every=15)
+    assert mine.cost(worth) <= trial.cheapest(worth).cost(worth) + 24.0
+
+
+@pytest.mark.slow
+def test_a_sweep_over_drawn_settings(capsys):
+    pytest.importorskip("numba")
+    ratios = main.sweep(8, 100_000)
+    assert max(ratios) <= 1.15
+    assert statistics.median(ratios) <= 1.0
 
 
 def test_instances_that_are_added_start_later_and_those_removed_go_at_once():

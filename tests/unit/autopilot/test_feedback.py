@@ -51,15 +51,16 @@ def test_it_lowers_the_packing_where_the_formula_says_that_no_call_is_cold():
 
 
 def test_the_correction_stays_between_four_fifths_and_one_and_fades_without_measurements():
+    bad, unknown, good = demand(60, cold=1.0), demand(60), demand(60, cold=0.0)
     packing = 0.95
-    for _ in range(200):
-        packing = corrected(demand(60, cold=1.0), packing, count=9)
+    for _ in range(8):
+        packing = corrected(bad, packing, 15.0, count=9)
     assert packing == pytest.approx(0.8)
     for _ in range(24):
-        packing = corrected(demand(60), packing, 15.0)
+        packing = corrected(unknown, packing, 15.0)
     assert packing == pytest.approx(0.95 * (0.8 / 0.95) ** 0.5)  # half of it after six hours
-    for _ in range(400):
-        packing = corrected(demand(60, cold=0.0), packing, count=3)
+    for _ in range(8):
+        packing = corrected(good, packing, 15.0, count=3)
     assert packing == 1.0
 
 
