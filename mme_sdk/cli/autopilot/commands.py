@@ -32,6 +32,8 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--cold-share", type=_positive, help="Goal: largest share of cold calls, 0 to 1."),
             click.option("--cold-seconds", type=_positive, help="Goal: cold seconds worth an instance-hour."),
             click.option("--cold-price", type=_positive, help="Goal: price of a cold second, as the prices."),
+            click.option("--shrink-by", type=click.IntRange(min=1), default=1, show_default=True,
+                         help="Most instances removed at a time."),
             click.option("--prices", type=_file, help="Prices of instances. Default: indicative prices."),
             click.option("--money-per-day", type=_positive, help="Largest sum for instances in a day of UTC."),
             click.option("--moves-per-hour", type=click.IntRange(min=1), default=12, show_default=True,
@@ -58,8 +60,8 @@ def _pilot(shell: Shell, endpoint: str, apply: Apply = "nothing", *, learn: bool
     from mme_sdk.planning import Catalogue, load_prices
 
     goals = [given["cold_share"], given["cold_seconds"], given["cold_price"]]
-    if sum(one is not None for one in goals) != 1:
-        raise click.UsageError("Give one goal: --cold-share, --cold-seconds or --cold-price.")
+    if all(one is None for one in goals) or None not in goals[1:]:
+        raise click.UsageError("Give --cold-share, or --cold-seconds or --cold-price, or --cold-share and one of them.")
     seen = shell.client.endpoint(endpoint).describe()
     kind = next((one.instance_type for one in seen.variants if one.name == given["variant"]), None)
     if kind is None:
@@ -74,7 +76,10 @@ def _pilot(shell: Shell, endpoint: str, apply: Apply = "nothing", *, learn: bool
     return Autopilot(
         shell.client,
         endpoint,
-        rule=Rule(goal=Goal(cold_share=goals[0], cold_seconds_per_hour=goals[1], price_of_cold_second=goals[2])),
+        rule=Rule(
+            goal=Goal(cold_share=goals[0], cold_seconds_per_hour=goals[1], price_of_cold_second=goals[2]),
+            shrink_by=given["shrink_by"],
+        ),
         bounds=Bounds(
             smallest=given["smallest"],
             largest=given["largest"],

@@ -124,12 +124,12 @@ def test_an_alarm_and_unreadable_calls_freeze_it(client):
     assert unread.reasons == ("the calls could not be read: the disk is full",)
 
 
-def test_commands_refuse_two_goals_and_show_a_decision(client, local, monkeypatch, capsys, tmp_path):
+def test_commands_refuse_two_values_of_waiting_and_show_a_decision(client, local, monkeypatch, capsys, tmp_path):
     for name, value in local.environ().items():
         monkeypatch.setenv(name, value)
     common = ["autopilot", "decide", "piloted", "--largest", "3", "--cold-share", "0.01"]
-    assert main([*common, "--cold-seconds", "400", "--recordings", str(tmp_path)]) == 64
-    assert main([*common, "--recordings", str(tmp_path)]) == 0
+    assert main([*common, "--cold-seconds", "400", "--cold-price", "1", "--recordings", str(tmp_path)]) == 64
+    assert main([*common, "--cold-seconds", "400", "--shrink-by", "3", "--recordings", str(tmp_path)]) == 0
     assert "freeze, 1 → 1" in capsys.readouterr().out
 
 
