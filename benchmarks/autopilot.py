@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import csv
 import statistics
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -59,6 +61,17 @@ def report(rows: list[Row]) -> None:
                 f"{mean(row.worst for row in own):6.2%} ({mean(row.worst_calls for row in own):.0f})  "
                 f"{mean(row.p99 for row in own):6.2f} s  {mean(row.moves for row in own):3.0f}  {own[0].detail}"
             )
+
+
+def seen(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows, and show each on the standard error when it is there."""
+    found = []
+    for row in rows:
+        print(f"  {row.day} {row.seed} {row.rival}: {row.hours:.1f} h, {row.cold:.3%} cold, worst hour {row.worst:.2%} "
+              f"({row.worst_calls}), p99 {row.p99:.2f} s, {row.moves} changes, {row.detail}",
+              file=sys.stderr, flush=True)  # fmt: skip
+        found.append(row)
+    return found
 
 
 def family(seeds: range, calls: float, worth: float, config: FleetConfig) -> list[Row]:
@@ -178,13 +191,14 @@ def main() -> None:
             picture(rows, given.picture)
     elif given.trace:
         day = from_trace(given.trace, size_mb=given.size_mb, service=given.service, stretch=given.stretch)
-        rows = rivals(Trial(day=day, config=config), given.worth, short=given.short)
+        rows = seen(rivals(Trial(day=day, config=config), given.worth, short=given.short))
         report(rows)
     else:
         for name in [given.day] if given.day else DAYS:
             for seed in seeds:
                 day, before = (draw(DAYS[name], seed=seed, calls=given.calls, week=week, name=name) for week in (0, 1))
-                rows += rivals(Trial(day=day, before=before, seed=seed, config=config), given.worth, short=given.short)
+                trial = Trial(day=day, before=before, seed=seed, config=config)
+                rows += seen(rivals(trial, given.worth, short=given.short))
             report([row for row in rows if row.day == name])
     print(f"\n{time.process_time() - begun:.0f} s of CPU time")
     if given.csv and rows:

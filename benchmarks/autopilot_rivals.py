@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import attrs
@@ -253,19 +253,21 @@ def _demands(day: Day) -> Callable[[int], Demand]:
     return at
 
 
-def rivals(trial: Trial, worth: float, *, short: bool = False) -> list[Row]:
-    """Return the rows of a day; with `short`, only the fixed fleet, the autopilot and the oracle."""
+def rivals(trial: Trial, worth: float, *, short: bool = False) -> Iterator[Row]:
+    """Yield the rows of a day; with `short`, only the fixed fleet, the autopilot and the oracle."""
     rule = Rule(goal=Goal(cold_seconds_per_hour=worth), shrink_by=LARGEST)
     both = attrs.evolve(rule, goal=Goal(cold_seconds_per_hour=worth, cold_share=WORST))
-    rows = [trial.hindsight("static, cold within the goals", cold=COLD, worst=WORST)]
-    rows += [trial.autopilot(rule)[0], trial.oracle(rule)]
+    yield trial.hindsight("static, cold within the goals", cold=COLD, worst=WORST)
+    yield trial.autopilot(rule)[0]
+    yield trial.oracle(rule)
     if short:
-        return rows
+        return
     static = trial.hindsight()
-    rows += [static, trial.average()]
-    rows += [trial.tracking(metric, int(static.detail.split()[0])) for metric in ("invocations", "CPU")]
-    rows.append(trial.autopilot(attrs.evolve(rule, shrink_by=1), "autopilot, removes one at a time")[0])
-    rows.append(trial.autopilot(both, "autopilot, cold share <= 1.5 % too")[0])
+    yield static
+    yield trial.average()
+    for metric in ("invocations", "CPU"):
+        yield trial.tracking(metric, int(static.detail.split()[0]))
+    yield trial.autopilot(attrs.evolve(rule, shrink_by=1), "autopilot, removes one at a time")[0]
+    yield trial.autopilot(both, "autopilot, cold share <= 1.5 % too")[0]
     if trial.before is not None:
-        rows.append(trial.learned(rule))
-    return rows
+        yield trial.learned(rule)
