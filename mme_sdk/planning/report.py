@@ -47,7 +47,7 @@ def _row(option: HostingOption) -> dict[str, object]:
         "p50": option.p50,
         "p95": option.p95,
         "p99": option.p99,
-        "loaders": found.loader_saturation,
+        "loaders": option.loaders,
         "vCPUs": found.cpu,
         "meets": option.meets,
         "simulated": option.simulated is not None,
@@ -73,7 +73,7 @@ def _cells(option: HostingOption) -> tuple[str, ...]:
         seconds(option.p50),
         seconds(option.p95),
         seconds(option.p99),
-        f"{min(option.estimate.loader_saturation, 9.99):.0%}",
+        f"{min(option.loaders, 9.99):.0%}",
         "yes, simulated"
         if option.meets and option.simulated
         else "yes, by formula"

@@ -76,7 +76,13 @@ def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Flo
 
 
 def arrivals(
-    rates: Floats, duration: float, *, cv: float = 1.0, diurnal: float = 0.0, rng: np.random.Generator
+    rates: Floats,
+    duration: float,
+    *,
+    cv: float = 1.0,
+    diurnal: float = 0.0,
+    start: float = 0.0,
+    rng: np.random.Generator,
 ) -> tuple[Floats, Ints]:
     """Draw arrival times and their models.
 
@@ -86,6 +92,7 @@ def arrivals(
         cv: Coefficient of variation of the Gamma-distributed time between a model's requests. Default 1 (Poisson).
         diurnal: Amplitude of the daily sine wave, relative to the mean, 0 (the default) to 1; the day starts at the
             mean and rises.
+        start: Time of the day at which the arrivals begin, seconds. Default 0.
         rng: Source of randomness.
 
     Returns:
@@ -96,17 +103,24 @@ def arrivals(
     """
     check_number("diurnal", diurnal, at_least=0, at_most=1)
     check_number("cv", cv, over=0)
+    # The requests of a wave are those of a constant rate, at other times: as many as the wave has within the duration.
+    span = float(_expected(start + duration, diurnal) - _expected(start, diurnal)) if diurnal else duration
     if cv == 1.0:
-        count = int(rng.poisson(rates.sum() * duration))
-        times = np.sort(rng.random(count) * duration)
+        count = int(rng.poisson(rates.sum() * span))
+        times = np.sort(rng.random(count) * span)
         models = rng.choice(len(rates), count, p=rates / rates.sum())
     else:
-        times, models = _renewal(rates, duration, cv, rng)
+        times, models = _renewal(rates, span, cv, rng)
     if diurnal:
-        times = _warp(times, diurnal)
-        keep = times < duration
-        times, models = times[keep], models[keep]
+        grid = np.linspace(start, start + duration, 20_000)
+        times = np.interp(times + _expected(start, diurnal), _expected(grid, diurnal), grid) - start
     return times, models.astype(np.int64)
+
+
+def _expected(times: Floats | float, amplitude: float) -> Floats:
+    """Return how long a constant rate would take for the requests of a wave from the start of the day to each time."""
+    day = 86400.0
+    return np.asarray(times + amplitude * day / (2 * np.pi) * (1.0 - np.cos(2 * np.pi * np.asarray(times) / day)))
 
 
 def _renewal(rates: Floats, duration: float, cv: float, rng: np.random.Generator) -> tuple[Floats, Ints]:
@@ -132,10 +146,3 @@ def _renewal(rates: Floats, duration: float, cv: float, rng: np.random.Generator
     order = np.argsort(times, kind="stable")
     return times[order], models[order]
 
-
-def _warp(times: Floats, amplitude: float) -> Floats:
-    """Move the times of a process with a constant rate, so that its rate becomes 1 + amplitude * sin."""
-    day = 86400.0
-    grid = np.linspace(0.0, max(float(times[-1]) if len(times) else 0.0, 1.0) * 1.1 + day, 20_000)
-    expected = grid + amplitude * day / (2 * np.pi) * (1.0 - np.cos(2 * np.pi * grid / day))
-    return np.asarray(np.interp(times, expected, grid))

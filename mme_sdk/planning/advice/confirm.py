@@ -20,7 +20,7 @@ from mme_sdk.planning.analysis import monthly
 __all__ = ["Confirmation", "distance", "rank"]
 
 _TRIES = 24  # layouts that are simulated at most
-_GUESSES, _GROWTHS = 7, 4  # estimates, and then simulations, that look for the headroom
+_GUESSES, _GROWTHS = 7, 6  # estimates, and then simulations, that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
 
 
@@ -56,7 +56,7 @@ class Confirmation:
             if self.report is not None:
                 self.report(doing=f"simulating {layout}", done=1)
             ran = simulate_layout(self.search, layout, requests=self.requests, seed=self.seed)
-            self._seen[layout] = None if ran is None else figures(ran, self.search.slo)
+            self._seen[layout] = None if ran is None else figures(ran, self.search.slo, self.search.assumptions)
         return self._seen[layout]
 
     def unconfirmed(self, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
@@ -87,8 +87,8 @@ class Confirmation:
         option = attrs.evolve(option, failure=failure, without_one=without)
         if not option.meets:
             return option
-        headroom, exceeded = self._headroom(option, simulate=simulate)
-        return attrs.evolve(option, headroom=headroom, exceeded_at=exceeded)
+        headroom, exceeded, why = self._headroom(option, simulate=simulate)
+        return attrs.evolve(option, headroom=headroom, exceeded_at=exceeded, exceeded=why)
 
     def options(self, found: list[tuple[HostingLayout, HostingEstimate]]) -> list[HostingOption]:
         """Simulate layouts, the cheapest first, until every cheaper one is known not to meet the SLO.
@@ -161,46 +161,58 @@ class Confirmation:
         fewer = attrs.evolve(layout, count=layout.count - 1)
         found = self.search.estimate(fewer)
         seen = self.simulated(fewer) if simulate else None
-        return found.blockers if seen is None else (*found.overloads, *seen.blockers), seen
+        return found.blockers if seen is None else (*seen.overloads, *found.overloads, *seen.blockers), seen
 
-    def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None]:
-        """Return the largest factor on the traffic that was found to hold, and the smallest that was not."""
+    def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None, tuple[str, ...]]:
+        """Return the largest factor on the traffic that was found to hold, the smallest that was not, and why not."""
         search, layout = self.search, option.layout
 
-        def by_formula(factor: float) -> bool:
-            return not search.estimate(layout, demand=search.demand.faster(factor)).blockers
+        def by_formula(factor: float) -> tuple[str, ...]:
+            return search.estimate(layout, demand=search.demand.faster(factor)).blockers
 
-        def holds(factor: float) -> bool:
+        def simulated(factor: float) -> tuple[str, ...]:
             demand = search.demand.faster(factor)
-            if search.estimate(layout, demand=demand).overloads:
-                return False
+            overloads = search.estimate(layout, demand=demand).overloads
+            if overloads:
+                return overloads
             ran = simulate_layout(search, layout, requests=self.requests, seed=self.seed, demand=demand)
-            return ran is not None and not figures(ran, search.slo).blockers
+            if ran is None:
+                return ("there are too few requests",)
+            seen = figures(ran, search.slo, search.assumptions)
+            return (*seen.overloads, *seen.blockers)
 
-        low, high = _bracket(by_formula, None, tries=_GUESSES)
-        return _bracket(holds, low, tries=_GROWTHS) if simulate else (low, high)
+        found = _bracket(by_formula, None, tries=_GUESSES)
+        return _bracket(simulated, found[0], tries=_GROWTHS) if simulate else found
 
 
-def _bracket(holds: Callable[[float], bool], guess: float | None, *, tries: int) -> tuple[float, float | None]:
-    """Return the largest factor from 1 to 16 that was found to hold, and the smallest that was not, or None.
+def _bracket(
+    exceeded: Callable[[float], tuple[str, ...]], guess: float | None, *, tries: int
+) -> tuple[float, float | None, tuple[str, ...]]:
+    """Return the largest factor from 1 to 16 that was found to hold, the smallest that was not, or None, and why not.
 
     Args:
-        holds: Whether the SLO is met at a factor on the traffic; 1 is known to hold.
+        exceeded: The limits that are exceeded at a factor on the traffic; at 1 there are none.
         guess: A factor near the limit; None for no guess.
         tries: Number of factors to try at most.
     """
-    low: float = 1.0
+    low, step = 1.0, 1.1
     high: float | None = None
+    why: tuple[str, ...] = ()
     for _ in range(tries):
         if guess is not None and (low == 1.0 or high is None):
-            factor = guess * 0.95 if high is None and low == 1.0 else low * 1.1 if high is None else (low * high) ** 0.5
+            factor = (low * high) ** 0.5 if high is not None else guess * 0.95 if low == 1.0 else low * step
+            step = step if low == 1.0 else step**2
         else:
             factor = low * 2.0 if high is None else (low * high) ** 0.5
         factor = round(min(factor, _MOST), 2)
         if factor <= low or (high is not None and factor >= high):
             break
-        low, high = (factor, high) if holds(factor) else (low, factor)
-    return low, high
+        found = exceeded(factor)
+        if found:
+            high, why = factor, found
+        else:
+            low = factor
+    return low, high, why
 
 
 def distance(found: HostingEstimate | HostingOption, search: LayoutSearch) -> float:
@@ -210,8 +222,9 @@ def distance(found: HostingEstimate | HostingOption, search: LayoutSearch) -> fl
         limit = getattr(slo, name)
         if limit is not None:
             far *= max(1.0, getattr(found, name) / limit)
-    estimate = found.estimate if isinstance(found, HostingOption) else found
-    return far * max(1.0, estimate.loader_saturation) * max(1.0, estimate.cpu)
+    if isinstance(found, HostingOption):
+        return far * max(1.0, found.loaders) * max(1.0, found.estimate.cpu)
+    return far * max(1.0, found.loader_saturation) * max(1.0, found.cpu)
 
 
 def rank(option: HostingOption, search: LayoutSearch) -> tuple[bool, bool, bool, float, float, int]:

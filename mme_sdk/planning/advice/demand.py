@@ -35,6 +35,7 @@ def fleet_config(kind: InstanceType, count: int, assumptions: Assumptions, *, ca
         loader_slots=assumptions.loader_slots if cache else max(assumptions.loader_slots, kind.vcpus),
         spill_outstanding=assumptions.spill_outstanding,
         cache_enabled=cache,
+        routing=assumptions.routing,
     )
 
 
@@ -67,19 +68,19 @@ class Demand:
         load = self.workload.scaled(traffic=factor)
         return Demand(load, self.catalogue, self.pinned, table, self.slower, (self, factor))
 
-    def replays(self, requests: int, seed: int) -> tuple[Replay, ...]:
+    def replays(self, requests: int, seed: int, *, single: bool = False) -> tuple[Replay, ...]:
         """Return the requests of a simulation; see `replay.replays`."""
-        key = (requests, seed)
+        key = (requests, seed, single)
         if key not in self._replays:
             if self.source is not None:
                 given, factor = self.source
-                self._replays[key] = tuple(each.faster(factor) for each in given.replays(requests, seed))
+                self._replays[key] = tuple(each.faster(factor) for each in given.replays(requests, seed, single=single))
             else:
-                self._replays[key] = replays(self.workload, requests=requests, seed=seed)
+                self._replays[key] = replays(self.workload, requests=requests, seed=seed, single=single)
         return self._replays[key]
 
     @cached_property
-    def _replays(self) -> dict[tuple[int, int], tuple[Replay, ...]]:
+    def _replays(self) -> dict[tuple[int, int, bool], tuple[Replay, ...]]:
         return {}
 
     def _column(self, name: str) -> Floats:

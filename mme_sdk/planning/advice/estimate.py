@@ -7,7 +7,7 @@ import numpy as np
 
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.inputs import SLO, Assumptions, missed
+from mme_sdk.planning.advice.inputs import SLO, Assumptions, busy, missed, overloaded_loaders
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.shared import shared_endpoint
 from mme_sdk.planning.analysis import LatencyMix, erlang_c, monthly, p95_of, steadiness
@@ -41,7 +41,7 @@ class HostingEstimate:
         mix: The distribution from which latencies are drawn; None if a model does not fit, and in
             `HostingPlan.estimates` for over 20,000 models, where the two arrays above are empty too.
         blockers: The limits that the layout exceeds, in words; empty if it meets the SLO.
-        overloads: Those of them that a simulation does not replace: loader slots, vCPUs, a model that does not fit.
+        overloads: Those of them that a simulation does not replace: vCPUs, a model that does not fit, the budget.
     """
 
     cost: float
@@ -170,25 +170,11 @@ def estimate(
         blockers=(),
         overloads=(),
     )
-    overloads = _overloads(found, assumptions)
-    return attrs.evolve(found, blockers=overloads + missed(slo, found), overloads=overloads)
-
-
-def _overloads(found: HostingEstimate, assumptions: Assumptions) -> tuple[str, ...]:
-    """Return the limits on loader slots and vCPUs that a layout exceeds, in words."""
-    blockers = []
-    if found.loader_saturation > assumptions.loader_limit:
-        blockers.append(
-            f"loader slots are {_busy(found.loader_saturation)} busy at the peak, over the limit of "
-            f"{assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
-        )
-    if found.cpu > assumptions.cpu_limit:
-        blockers.append(f"vCPUs are {_busy(found.cpu)} busy at the peak, over the limit of {assumptions.cpu_limit:.0%}")
-    return tuple(blockers)
-
-
-def _busy(share: float) -> str:
-    return f"{share:.0%}" if share < 10 else "over 1000%"
+    limit, overloads = assumptions.cpu_limit, ()
+    if found.cpu > limit:
+        overloads = (f"vCPUs are {busy(found.cpu)} busy at the peak by formula, over the limit of {limit:.0%}",)
+    loaders = overloaded_loaders(found.loader_saturation, assumptions)
+    return attrs.evolve(found, blockers=loaders + overloads + missed(slo, found), overloads=overloads)
 
 
 def _too_large(which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions) -> str | None:

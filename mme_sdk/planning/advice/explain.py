@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["compared", "fragile", "reasons", "seconds"]
 
 
+_ROUTINGS = {
+    "sticky": "A model that was evicted is taken to return to the instance that has its files (routing sticky)",
+    "sticky_to_memory": "A model that was evicted is taken to go to any instance (routing sticky_to_memory)",
+    "scatter": "A request for a model in no memory is taken to go to a random instance (routing scatter)",
+    "random": "Every request is taken to go to a random instance (routing random)",
+}
 _FRAGILE = 5.0  # times the planned p99
 
 
@@ -42,8 +48,10 @@ def compared(before: HostingOption, after: HostingOption) -> tuple[str, ...]:
         f"cold rate {first.cold_rate:.2%} → {second.cold_rate:.2%} ({how})",
         f"p99 {seconds(first.p99)} → {seconds(second.p99)} ({how})",
     ]
-    busy = (before.estimate.loader_saturation, after.estimate.loader_saturation)
-    lines.append(f"loader slots {busy[0]:.0%} → {busy[1]:.0%} busy at the peak (by formula)")
+    slots = (before.estimate.loader_saturation, after.estimate.loader_saturation)
+    if isinstance(first, SimulatedFigures) and isinstance(second, SimulatedFigures):
+        slots = (first.loaders, second.loaders)
+    lines.append(f"loader slots {slots[0]:.0%} → {slots[1]:.0%} busy at the peak ({how})")
     return (*lines, *after.blockers)
 
 
@@ -58,7 +66,7 @@ def reasons(
     lines += _loss(best)
     lines += _headroom(best)
     lines += _error(best)
-    lines += _trace(best, search)
+    lines += _replayed(best, search)
     lines += _instances(best, search)
     lines += [f"Note: {note}." for note in search.demand.workload.notes]
     if guessed:
@@ -108,8 +116,10 @@ def _headroom(best: HostingOption) -> list[str]:
     how = "simulated with the same requests" if best.simulated else "by formula"
     if best.exceeded_at is None:
         return [f"It meets the SLO at {best.headroom:.2f} times the traffic; more was not tried ({how})."]
+    why = best.exceeded[0] if best.exceeded else "it exceeds a limit"
     return [
-        f"It meets the SLO at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how})."
+        f"It meets the SLO at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how}): "
+        f"{why}."
     ]
 
 
@@ -122,14 +132,23 @@ def _error(best: HostingOption) -> list[str]:
     return [f"By formula this option has {said}; other figures by formula may be as far from a simulation."]
 
 
-def _trace(best: HostingOption, search: LayoutSearch) -> list[str]:
-    """Return what part of a trace was used."""
-    count = search.demand.workload.requests
-    if not count or best.simulated is None:
+def _replayed(best: HostingOption, search: LayoutSearch) -> list[str]:
+    """Return what part of a trace, or of a day, was simulated."""
+    load, seen = search.demand.workload, best.simulated
+    if seen is None:
         return []
-    if best.simulated.requests == count:
-        return [f"All {count:,} requests of the trace were simulated, as if the trace repeated itself."]
-    part = f"{best.simulated.requests:,} were simulated, in parts at equal distances"
+    count = load.requests
+    if not count and load.diurnal:
+        parts = f"{seen.runs} parts of the day at equal distances" if seen.runs > 1 else "one part of the day"
+        return [f"The simulated requests are of {parts}; the daily wave is relative to the mean rate."]
+    if not count:
+        return []
+    if seen.requests == count * seen.runs:
+        often = f"{seen.runs} times, each time from another moment on" if seen.runs > 1 else "once"
+        return [f"All {count:,} requests of the trace were simulated {often}, as if the trace repeated itself."]
+    if seen.requests + seen.runs > count:
+        return [f"All {count:,} requests of the trace were simulated, in {seen.runs} parts."]
+    part = f"{seen.requests:,} were simulated, in {seen.runs} parts at equal distances"
     return [f"The formulas use all {count:,} requests of the trace; {part}."]
 
 
@@ -143,6 +162,8 @@ def _instances(best: HostingOption, search: LayoutSearch) -> list[str]:
         if name.startswith(("ml.t2.", "ml.t3."))
     ]
     kind = best.layout.instance_type
+    if kind is not None and best.layout.count > 1:
+        lines.append(f"{_ROUTINGS[search.assumptions.routing]}; AWS does not document it.")
     if kind is not None and not search.types[kind].local_gb:
         size, source = volume_gb(search.types[kind])
         given = search.assumptions.volume_gib
@@ -168,8 +189,8 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
         fit = "all fit into memory" if need <= memory else f"{memory / need:.0%} of them fit into memory at a time"
         lines.append(
             f"{len(which)} shared models need {need / 2**30:.1f} GiB; {memory / 2**30:.1f} GiB are for models: {fit}. "
-            f"At the peak, loader slots are {best.estimate.loader_saturation:.0%} and vCPUs "
-            f"{best.estimate.cpu:.0%} busy (by formula)."
+            f"At the peak, loader slots are {best.loaders:.0%} busy ({'simulated' if best.simulated else 'by formula'}) "
+            f"and vCPUs {best.estimate.cpu:.0%} (by formula)."
         )
     if layout.mode == "uncached":
         lines.append(
@@ -185,7 +206,7 @@ def _cheaper(best: HostingOption, options: list[HostingOption]) -> list[HostingO
 
 
 def _refused(option: HostingOption) -> str:
-    how = ", simulated" if option.simulated is not None and option.simulated.blockers else ""
+    how = ", simulated" if option.simulated is not None and "by formula" not in option.blockers[0] else ""
     return f"{option.layout} costs less ({option.cost:,.0f}) and does not meet the SLO: {option.blockers[0]}{how}."
 
 
@@ -207,8 +228,13 @@ def fragile(best: HostingOption, sensitivity: pd.DataFrame) -> tuple[str, ...]:
         ratio = row["p99 ratio"]
         if row["meets the SLO"] and ratio < _FRAGILE:
             continue
+        if ratio == float("inf"):
+            lines.append(f"Fragile: with {row['case']}, no request is answered: {row['blocked by']}.")
+            continue
         times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
         what = f"the p99 is {times} times as long ({seconds(best.p99)} → {seconds(row['p99'])})"
+        if seconds(best.p99) == seconds(row["p99"]):
+            what = f"the p99 is {seconds(best.p99)} as before"
         met = "the SLO is still met" if row["meets the SLO"] else f"the SLO is not met: {row['blocked by']}"
         lines.append(f"Fragile: with {row['case']}, {what}; {met}.")
     return tuple(lines)

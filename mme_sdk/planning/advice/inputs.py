@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, get_args
 
 import attrs
 
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import number, one_of, optional
+from mme_sdk.fleet import RoutingName
 
-__all__ = ["LATENCIES", "SLO", "Assumptions", "LimitedFigures", "missed"]
+__all__ = ["LATENCIES", "SLO", "Assumptions", "LimitedFigures", "busy", "missed", "overloaded_loaders"]
 
 _positive, _non_negative = number(over=0), number(at_least=0)
 _share, _count = number(over=0, at_most=1), number(at_least=1, integer=True)
@@ -85,6 +86,9 @@ class Assumptions:
         loader_slots: Number of models that an instance downloads and loads at a time. Default 2.
         spill_outstanding: Number of outstanding requests for a model on one instance from which SageMaker loads the
             model on another instance. Default 8.
+        routing: To which instance a request goes; see `FleetConfig`. With `sticky` (the default), a model that was evicted
+            returns to the instance that has its files; with `sticky_to_memory` it may move to one with free memory. The
+            formulas are those of `sticky`.
         memory_share: Share of an instance's memory that models may fill, over 0 to 1. Default 0.8.
         overhead_gib: Memory of the container and the operating system, GiB; subtracted before `memory_share` applies.
             Default 1.
@@ -103,6 +107,7 @@ class Assumptions:
 
     loader_slots: int = attrs.field(default=2, validator=_count)
     spill_outstanding: int = attrs.field(default=8, validator=_count)
+    routing: RoutingName = attrs.field(default="sticky", validator=one_of(*get_args(RoutingName)))
     memory_share: float = attrs.field(default=0.8, validator=_share)
     overhead_gib: float = attrs.field(default=1.0, validator=_non_negative)
     volume_gib: float | None = attrs.field(default=None, validator=optional(_positive))
@@ -113,3 +118,18 @@ class Assumptions:
     minimum_instances: int = attrs.field(default=2, validator=_count)
     minimum_dedicated: int = attrs.field(default=1, validator=_count)
     peak: float | None = attrs.field(default=None, validator=optional(number(at_least=1)))
+
+
+def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
+    """Return that the use of the loader slots at the peak is over its limit, in words; empty if it is not."""
+    if use <= assumptions.loader_limit:
+        return ()
+    return (
+        f"loader slots are {busy(use)} busy at the peak, over the limit of {assumptions.loader_limit:.0%}: "
+        "the fleet may not recover from a burst",
+    )
+
+
+def busy(share: float) -> str:
+    """Return a utilisation as text."""
+    return f"{share:.0%}" if share < 10 else "over 1000%"

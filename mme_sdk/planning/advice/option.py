@@ -31,6 +31,7 @@ class HostingOption:
             same requests; 16 stands for 16 or more. None (the default) if not computed.
         exceeded_at: Smallest factor on the traffic at which it was found to exceed a limit. None (the default) if not
             computed or not found.
+        exceeded: The limits that it exceeds at that factor, in words; empty (the default) without one.
         failure: The limits that are exceeded without one instance of the shared endpoint, in words; None (the default)
             if not computed.
         without_one: The simulated figures without one instance of the shared endpoint; None (the default) if that was
@@ -45,6 +46,7 @@ class HostingOption:
     simulated: SimulatedFigures | None = None
     headroom: float | None = None
     exceeded_at: float | None = None
+    exceeded: tuple[str, ...] = ()
     failure: tuple[str, ...] | None = None
     without_one: SimulatedFigures | None = None
     must_survive: bool = False
@@ -55,16 +57,26 @@ class HostingOption:
     def blockers(self) -> tuple[str, ...]:
         """The limits that the option exceeds, in words; empty if it meets the SLO.
 
-        Latencies and the cold rate are those of the simulation, or by formula without one. The use of loader slots and
-        vCPUs is always by formula.
+        Latencies, the cold rate and the use of loader slots are those of the simulation, or by formula without one. The
+        use of vCPUs is always by formula.
         """
         if self.simulated is None:
-            found = [f"{each} (by formula)" for each in self.estimate.blockers]
+            found = [each if "by formula" in each else f"{each} (by formula)" for each in self.estimate.blockers]
         else:
-            found = [*self.estimate.overloads, *self.simulated.blockers]
+            found = [*self.overloads, *self.simulated.blockers]
         if self.must_survive:
             found += [f"after the loss of one instance: {each}" for each in self.failure or ()]
         return tuple(found)
+
+    @property
+    def overloads(self) -> tuple[str, ...]:
+        """Those limits that the SLO does not set: loader slots, vCPUs, a model that does not fit, the budget."""
+        return (*(self.simulated.overloads if self.simulated else ()), *self.estimate.overloads)
+
+    @property
+    def loaders(self) -> float:
+        """Utilisation of the loader slots at the peak, 0 to 1: simulated if available, else by formula."""
+        return self.simulated.loaders if self.simulated else self.estimate.loader_saturation
 
     @property
     def meets(self) -> bool:

@@ -27,6 +27,7 @@ from mme_sdk.planning.questions import cases
 from mme_sdk.planning.questions.likeness import UnlikeModels, unlike_models
 from mme_sdk.planning.questions.pareto import MEASURES, Measure, frontier, pareto_table
 from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult
+from mme_sdk.planning.simulation.inputs import RoutingName
 from mme_sdk.planning.workload import Workload
 
 if TYPE_CHECKING:
@@ -160,6 +161,7 @@ class HostingPlan(Shown):
         option: HostingOption | None = None,
         loader_slots: int | None = None,
         spill_outstanding: int | None = None,
+        routing: RoutingName | None = None,
         memory_share: float | None = None,
         overhead_gib: float | None = None,
         volume_gib: float | None = None,
@@ -186,6 +188,7 @@ class HostingPlan(Shown):
             option: The option; None (the default) for the best.
             loader_slots: As in `Assumptions`; None (the default), here and below, for the plan's own value.
             spill_outstanding: As in `Assumptions`.
+            routing: As in `Assumptions`; the figures by formula do not depend on it.
             memory_share: As in `Assumptions`, over 0 to 1.
             overhead_gib: As in `Assumptions`, GiB.
             volume_gib: As in `Assumptions`, GiB.
@@ -215,6 +218,7 @@ class HostingPlan(Shown):
         changed_assumptions = {
             "loader_slots": loader_slots,
             "spill_outstanding": spill_outstanding,
+            "routing": routing,
             "memory_share": memory_share,
             "overhead_gib": overhead_gib,
             "volume_gib": volume_gib,
@@ -256,7 +260,7 @@ class HostingPlan(Shown):
             ran = simulate_layout(
                 self.search, layout, requests=self.requests, seed=self.seed, demand=changed, assumptions=assumptions
             )
-            seen = None if ran is None else figures(ran, self.search.slo)
+            seen = None if ran is None else figures(ran, self.search.slo, assumptions)
         after = HostingOption(layout=layout, estimate=found, simulated=seen, models=changed.workload.models)
         return attrs.evolve(after, why=explain.compared(option, after))
 

@@ -23,7 +23,7 @@ from mme_sdk.planning.analysis import (
 )
 from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
 
-__all__ = ["SharedEndpoint", "balanced_wait", "download_seconds", "shared_endpoint"]
+__all__ = ["SharedEndpoint", "balanced_wait", "download_seconds", "shared_endpoint", "usable_slots"]
 
 _CELLS = 1 << 17  # of a table of ages and models that are in memory at a time
 _FOREVER = 1e9  # load times; a wait that is longer has no end
@@ -199,22 +199,36 @@ def shared_endpoint(
     sizes = np.zeros(len(demand.memory))
     sizes[which] = np.where(pinned, 0.0, memory * copies)
     on_volume, volume_age = _on_volume(layout, which, demand, config, copies, extra_files)
-    # Loads need memory too: where few models fit, fewer load at a time than there are loader slots.
-    held = int(config.memory_bytes / float(np.average(memory, weights=rates)))
-    config = attrs.evolve(config, loader_slots=max(1, min(config.loader_slots, held)))
+    config = attrs.evolve(config, loader_slots=usable_slots(config, memory, rates))
+
+    # This function runs some fifty times for each layout. Terms that are zero, and copies, are therefore left out.
+    curve = table.curve(sizes, extra) if cache else sizes
+    every, fixed, bursty = len(which) == len(sizes), bool(pinned.any()), bool(bursts.any())
+    downloading, absent, one = s3_seconds - load, 1.0 - on_volume, np.ones(len(which))
 
     def loads(wait: float, taken: float) -> _Loads:
-        age = table.age(sizes, max(capacity - taken, 1.0), extra) if cache else 0.0
-        in_memory = np.where(pinned, 1.0, table.hits(age)[which]) if cache else on_volume
-        from_s3 = (1.0 - np.maximum(in_memory, on_volume)) / np.maximum(1.0 - in_memory, 1e-300)
-        joining, left = table.followers(load + from_s3 * (s3_seconds - load) + wait, which)
-        again = np.clip((1.0 + joining) / spill, 1.0, count)  # a load on each instance that the model spills to
-        spilled = bursts * np.exp(-bursts * age)
-        usual = load_rates(rates, in_memory, joining) * again
-        started = usual + spilled
-        fetched = usual * from_s3 + bursts * np.exp(-bursts * max(age, volume_age))
-        from_s3 = np.divide(fetched, started, out=from_s3, where=started > 0)
-        holding = load + from_s3 * (s3_seconds - load)
+        age = table.age_of(curve, max(capacity - taken, 1.0)) if cache else 0.0
+        in_memory = on_volume
+        if cache:
+            in_memory = table.hits(age) if every else table.hits(age)[which]
+            in_memory = np.where(pinned, 1.0, in_memory) if fixed else in_memory
+        missing = one - in_memory
+        from_s3 = np.minimum(missing, absent)
+        from_s3 /= np.maximum(missing, 1e-300)
+        holding = from_s3 * downloading
+        holding += load
+        joining, left = table.followers(holding + wait, None if every else which)
+        # A load on each instance that the model spills to.
+        again = np.clip((1.0 + joining) / spill, 1.0, count) if float(joining.max()) + 1.0 > spill else one
+        started = load_rates(rates, in_memory, joining)
+        started *= again
+        spilled = bursts
+        if bursty:
+            spilled = bursts * np.exp(-bursts * age)
+            fetched = started * from_s3 + bursts * np.exp(-bursts * max(age, volume_age))
+            started += spilled
+            from_s3 = np.divide(fetched, started, out=from_s3, where=started > 0)
+            holding = load + from_s3 * downloading
         return _Loads(in_memory, from_s3, holding, joining, left, started, spilled)
 
     loading = load * memory
@@ -263,6 +277,20 @@ def shared_endpoint(
         cpu=busiest * peak / config.workers,
         fill=float((memory * copies).sum()) / (config.memory_bytes * count),
     )
+
+
+def usable_slots(config: FleetConfig, memory: Floats, rates: Floats) -> int:
+    """Return the number of loader slots of an instance that can be in use at a time.
+
+    Loads need memory too: where few models fit, fewer load at a time than there are loader slots.
+
+    Args:
+        config: The fleet.
+        memory: Size of each model, bytes.
+        rates: Requests per second of each model.
+    """
+    held = int(config.memory_bytes / float(np.average(memory, weights=rates)))
+    return max(1, min(config.loader_slots, held))
 
 
 def _held(ages: Floats, bursts: Floats, memory: Floats, disk: Floats) -> tuple[Floats, Floats]:

@@ -14,13 +14,13 @@ import numpy.typing as npt
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.inputs import SLO, Assumptions, missed
+from mme_sdk.planning.advice.inputs import SLO, Assumptions, missed, overloaded_loaders
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.replay import Replay
-from mme_sdk.planning.advice.shared import download_seconds
+from mme_sdk.planning.advice.shared import download_seconds, usable_slots
 from mme_sdk.planning.analysis import p95_of
 from mme_sdk.planning.simulation import FAILED, HIT, ClientPolicy, Engine, Event, SimulationResult, Traffic, simulate
-from mme_sdk.planning.simulation.inputs import Floats, Ints
+from mme_sdk.planning.simulation.inputs import DISK, S3, FleetConfig, Floats, Ints
 
 if TYPE_CHECKING:
     from mme_sdk.planning.advice.search import LayoutSearch
@@ -29,7 +29,8 @@ __all__ = ["SimulatedFigures", "figures", "simulate_layout"]
 
 _COMPILED = 50_000  # requests; a plan simulates so many at least five times, which pays for the compiled engine
 _FEWEST = 100  # requests; fewer say nothing about a p99
-_BATCHES, _STUDENT = 20, 2.093  # batches of an interval; the 97.5 % point of Student's t with 19 degrees of freedom
+_STEPS = 6  # of the search for the end of an interval
+_BATCHES = 20  # of the requests, for the intervals; at most so many runs
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +39,7 @@ class SimulatedFigures:
 
     Attributes:
         requests: Number of requests that were simulated and counted.
+        runs: Number of independent runs; each places the models on the instances anew.
         cold_rate: Share of requests that waited while their model loaded, 0 to 1.
         hit_ratio: Share of requests whose model was in memory, 0 to 1.
         p50: Median latency, seconds.
@@ -50,10 +52,13 @@ class SimulatedFigures:
         cold_interval: Interval of the cold rate.
         p95_interval: Interval of the 95th percentile, seconds.
         p99_interval: Interval of the 99th percentile, seconds.
+        loaders: Utilisation of the loader slots of the shared endpoint at the peak, 0 to 1; 0 without one.
         blockers: The limits of the SLO that the simulation exceeds, in words.
+        overloads: That the use of the loader slots is over its limit, in words; else empty.
     """
 
     requests: int
+    runs: int
     cold_rate: float
     hit_ratio: float
     p50: float
@@ -64,7 +69,9 @@ class SimulatedFigures:
     cold_interval: tuple[float, float]
     p95_interval: tuple[float, float]
     p99_interval: tuple[float, float]
+    loaders: float
     blockers: tuple[str, ...]
+    overloads: tuple[str, ...]
 
 
 def simulate_layout(
@@ -105,7 +112,7 @@ def simulate_layout(
     if engine == "auto" and requests >= _COMPILED and clients is None and not timeline:
         engine = "numba" if importlib.util.find_spec("numba") is not None else engine
     demand, assumptions = demand or search.demand, assumptions or search.assumptions
-    parts = demand.replays(requests, seed)
+    parts = demand.replays(requests, seed, single=bool(timeline))
     if sum(len(part.times) for part in parts) < _FEWEST:
         return None
     if len(parts) > 1 and timeline:
@@ -115,8 +122,9 @@ def simulate_layout(
             hint="simulate a part of the trace: Workload.sample(duration) returns the first one",
         )
     found, offset = [], 0.0
-    for part in parts:
-        one = _simulate(part, search.types, layout, demand, assumptions, seed, clients, timeline, engine)
+    for number, part in enumerate(parts):
+        own = seed * _BATCHES + number
+        one = _simulate(part, search.types, layout, demand, assumptions, own, clients, timeline, engine)
         if skip is not None:
             one = attrs.evolve(one, skip=int(skip * len(one.times)))
         found.append(attrs.evolve(one, times=one.times + offset))
@@ -129,6 +137,8 @@ def simulate_layout(
     )
     return attrs.evolve(
         found[0],
+        loaders=float(np.average([each.loaders for each in found], weights=[_span(each) for each in found])),
+        runs=np.repeat(np.arange(len(found)), [len(each.times) - each.skip for each in found]),
         times=times,
         latency=latency,
         kinds=kinds,
@@ -177,8 +187,11 @@ def _simulate(
         )
         config = fleet_config(kind, layout.count, assumptions, cache=layout.mode != "uncached")
         shared = simulate(traffic, config, seed=seed, clients=clients, timeline=timeline, engine=engine, skip=0.0)
+        since = start + (float(part.times[part.uncounted]) if part.filling else 0.0)
+        use = _loader_use(shared, traffic, config, since) * (assumptions.peak or demand.peak)
+        shared = attrs.evolve(shared, loaders=use)
         if not alone.any():
-            return attrs.evolve(shared, skip=before + int(part.filling * len(part.times)))
+            return attrs.evolve(shared, skip=before + part.uncounted)
     elif clients is not None or timeline:
         raise InvalidInputError(
             "the option has no shared endpoint, or no requests for it; clients and timeline concern that endpoint",
@@ -211,10 +224,30 @@ def _simulate(
         evictions=shared.evictions if shared else 0,
         discards=shared.discards if shared else 0,
         duplicate_loads=shared.duplicate_loads if shared else 0,
-        skip=before + int(part.filling * len(part.times)),
+        skip=before + part.uncounted,
         capacity=shared.capacity if shared else ((0.0, sum(each.count for each in layout.dedicated)),),
         engine=shared.engine if shared else "python",
+        loaders=shared.loaders if shared else 0.0,
     )
+
+
+def _span(result: SimulationResult) -> float:
+    """Return the time from the first counted request to the last, seconds."""
+    counted = result.times[result.skip :]
+    return float(counted[-1] - counted[0]) + 1e-9 if len(counted) else 1e-9
+
+
+def _loader_use(result: SimulationResult, traffic: Traffic, config: FleetConfig, since: float) -> float:
+    """Return the share of the time since a moment in which loader slots were in use, by loads that started since."""
+    first = int(np.searchsorted(result.times, since))
+    kinds, models = result.kinds[first:], traffic.models[first:]
+    if not len(kinds):
+        return 0.0
+    loads, downloads = np.isin(kinds, (DISK, S3)), kinds == S3
+    seconds = float(traffic.load[models[loads]].sum()) + float(traffic.download[models[downloads]].sum())
+    until = float(np.max(result.times[first:] + result.latency[first:]))  # loads may outlast the last request
+    slots = usable_slots(config, traffic.memory[models], np.ones(len(models)))
+    return seconds / (max(until - since, 1e-9) * slots * config.instances)
 
 
 def _service(part: Replay, demand: Demand) -> Floats:
@@ -236,25 +269,32 @@ def _queue(times: Floats, service: Floats, servers: int) -> Floats:
     return np.asarray(ends, dtype=np.float64) - times
 
 
-def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
-    """Return the figures of a simulation, with intervals from twenty consecutive batches of its requests.
+def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None = None) -> SimulatedFigures:
+    """Return the figures of a simulation, with intervals.
+
+    The intervals are from twenty consecutive batches of the requests. If there are three to nineteen runs, they are at
+    least as wide as those from the figures of the runs: within a run, every batch has the same placement.
 
     Args:
         result: The simulation.
         slo: The limits to compare with. A figure over its limit is a blocker; there is no tolerance.
+        assumptions: The limit of the loader slots; None (the default) for the default one.
 
     Returns:
         The figures.
     """
     kinds, latency = result.kinds[result.skip :], result.latency[result.skip :]
-    answered = latency[kinds != FAILED]
-    cold = (kinds != HIT) & (kinds != FAILED)
+    counted = kinds != FAILED
+    answered = latency[counted]
+    cold = (kinds != HIT) & counted
+    runs = np.zeros(len(kinds), dtype=np.int64) if result.runs is None else result.runs[result.skip :]
     p50, p95, p99 = (float(each) for each in np.quantile(answered, (0.5, 0.95, 0.99)))
     rate = float(cold.mean())
     # Without any cold request, the rule of three.
-    spread = _half(cold) if cold.any() else 3.0 / len(cold)
+    spread = _half(cold, runs) if cold.any() else 3.0 / len(cold)
     found = SimulatedFigures(
         requests=len(latency),
+        runs=len(np.unique(runs)),
         cold_rate=rate,
         hit_ratio=float(np.mean(kinds == HIT)),
         p50=p50,
@@ -263,21 +303,46 @@ def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
         warm_p95=p95_of(latency[kinds == HIT], none=float("inf")),
         cold_p95=p95_of(latency[cold], none=0.0),
         cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
-        p95_interval=_interval(answered, 0.95, p95),
-        p99_interval=_interval(answered, 0.99, p99),
+        p95_interval=_interval(answered, runs[counted], 0.95),
+        p99_interval=_interval(answered, runs[counted], 0.99),
+        loaders=result.loaders,
         blockers=(),
+        overloads=overloaded_loaders(result.loaders, assumptions or Assumptions()),
     )
     return attrs.evolve(found, blockers=missed(slo, found))
 
 
-def _half(happened: npt.NDArray[np.bool_]) -> float:
-    """Return half the interval of the share of requests to which something happened, from batches."""
-    batches = [float(each.mean()) for each in np.array_split(happened, _BATCHES)]
-    return float(_STUDENT * np.std(batches, ddof=1) / np.sqrt(len(batches)))
+def _half(happened: npt.NDArray[np.bool_], runs: Ints) -> float:
+    """Return half the interval of the share of requests to which something happened, from batches and from runs."""
+    each_run = np.split(happened, np.flatnonzero(np.diff(runs)) + 1)
+    batches = [part for run in each_run for part in np.array_split(run, max(1, _BATCHES // len(each_run))) if len(part)]
+    half = _half_of(batches)
+    return max(half, _half_of(each_run)) if 3 <= len(each_run) < _BATCHES else half
 
 
-def _interval(latency: Floats, share: float, value: float) -> tuple[float, float]:
-    """Return the interval of a quantile: the quantiles at the ends of the interval of the share up to its value."""
-    half = _half(latency > value)
-    low, high = np.quantile(latency, (max(0.0, share - half), min(1.0, share + half)))
-    return float(low), float(high)
+def _half_of(parts: list[npt.NDArray[np.bool_]]) -> float:
+    from scipy.special import stdtrit
+
+    if len(parts) < 2:
+        return 1.0
+    means, count = [float(each.mean()) for each in parts], len(parts)
+    return float(stdtrit(count - 1, 0.975) * np.std(means, ddof=1) / np.sqrt(count))
+
+
+def _interval(latency: Floats, runs: Ints, share: float) -> tuple[float, float]:
+    """Return the interval of a quantile: the values that at most so many requests exceed within the interval of theirs.
+
+    The share of the requests over a value is less certain at some values than at others. The search therefore goes
+    outwards until the interval of the share over the value does not reach beyond it.
+    """
+    found = []
+    for sign in (-1.0, 1.0):
+        value, reach = float(np.quantile(latency, share)), 0.0
+        for _ in range(_STEPS):
+            half = _half(latency > value, runs)
+            if half <= reach:
+                break
+            reach = half
+            value = float(np.quantile(latency, min(1.0, max(0.0, share + sign * reach))))
+        found.append(value)
+    return found[0], found[1]

@@ -98,8 +98,9 @@ def placement_imbalance(
         The coefficient of variation; 0 for one instance.
     """
     total = float(loads.sum())
-    if total <= 0 or instances < 2:
+    evicted = float(memory @ loads)
+    if total <= 0 or evicted <= 0 or instances < 2:
         return 0.0
-    part = loads + memory * present * float(rates @ loads) / float(memory @ loads)
+    part = loads + memory * present * float(rates @ loads) / evicted
     square = float(part @ part) - min(fitting, 1.0) * float(part.sum()) ** 2 / len(part)
     return float(np.sqrt(max(square, 0.0) * (instances - 1)) / total)

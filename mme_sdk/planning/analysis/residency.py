@@ -165,6 +165,18 @@ class Tabulated:
         Returns:
             The time, seconds.
         """
+        return self.age_of(self.curve(sizes, extra), capacity)
+
+    def curve(self, sizes: Floats, extra: Floats | None = None) -> Floats:
+        """Return `filled` plus a further used size for each age; `filled` is kept for the next layouts.
+
+        Args:
+            sizes: Size of each model; 0 for a model that does not use the cache.
+            extra: Further used size for each age, ascending; None (the default) for none.
+
+        Returns:
+            One size for each age, ascending.
+        """
         key = blake2b(sizes.tobytes(), digest_size=16).digest()
         filled = self._fills.get(key)
         if filled is None:  # the layouts of a search differ in the capacity more often than in the models
@@ -172,11 +184,25 @@ class Tabulated:
             if len(self._fills) >= _KEPT:
                 self._fills.clear()
             self._fills[key] = filled
-        if extra is not None:
-            filled = filled + extra
-        if filled[-1] <= capacity:
+        return filled if extra is None else filled + extra
+
+    def age_of(self, curve: Floats, capacity: float) -> float:
+        """Return the characteristic time of a cache, seconds; see `age`.
+
+        Args:
+            curve: The used size for each age, from `curve`.
+            capacity: Size of the cache, in the same unit.
+
+        Returns:
+            The time, seconds.
+        """
+        if curve[-1] <= capacity:
             return float(self.ages[-1])
-        return float(np.exp(np.interp(capacity, filled, np.log(self.ages))))
+        return float(np.exp(np.interp(capacity, curve, self._logs)))
+
+    @cached_property
+    def _logs(self) -> Floats:
+        return np.asarray(np.log(self.ages))
 
     def hits(self, age: float, /) -> Floats:
         """Return the share of requests that follow the previous one within a time (seconds).
@@ -206,11 +232,19 @@ class Tabulated:
         return float(self.ages[-1])
 
     def _at(self, table: Singles, age: float) -> Floats:
-        place = float(np.interp(np.log(max(age, 1e-300)), np.log(self.ages), np.arange(len(self.ages))))
+        place = float(np.interp(np.log(max(age, 1e-300)), self._logs, self._rows))
         low = min(int(place), len(self.ages) - 2)
         part = place - low
-        before, after = table[low].astype(np.float64), table[low + 1].astype(np.float64)
-        return np.asarray(np.minimum(before * (1.0 - part) + after * part, 1.0))
+        found = table[low].astype(np.float64)
+        found *= 1.0 - part
+        after = table[low + 1].astype(np.float64)
+        after *= part
+        found += after
+        return np.asarray(np.minimum(found, 1.0, out=found))
+
+    @cached_property
+    def _rows(self) -> Floats:
+        return np.arange(len(self.ages), dtype=np.float64)
 
 
 def _table(values: Callable[[float], Floats], ages: Floats) -> Singles:

@@ -15,7 +15,7 @@ from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["break_even", "changed_assumptions", "changed_conditions", "row", "spread"]
+__all__ = ["break_even", "changed_assumptions", "changed_conditions", "other_routing", "row", "spread"]
 
 
 def changed_conditions(hottest: Sequence[str]) -> list[tuple[str, dict[str, Any] | None]]:
@@ -43,12 +43,24 @@ def changed_assumptions(given: Assumptions) -> list[tuple[str, dict[str, Any]]]:
         ("half the loader slots", {"loader_slots": max(1, given.loader_slots // 2)}),
         ("twice the loader slots", {"loader_slots": given.loader_slots * 2}),
         ("a quarter of the spill threshold", {"spill_outstanding": max(1, given.spill_outstanding // 4)}),
+        other_routing(given),
         ("a fifth less memory for models", {"memory_share": given.memory_share * 0.8}),
         ("half the download speed", {"s3_gbps": given.s3_gbps / 2}),
         ("twice the load time", {"load_time": 2.0}),
         ("1.5 times the service time", {"service_time": 1.5}),
         ("a fifth more traffic", {"traffic": 1.2}),
     ]
+
+
+def other_routing(given: Assumptions) -> tuple[str, dict[str, Any]]:
+    """Return the row for the rule that AWS does not document: where a model goes that was evicted.
+
+    Args:
+        given: The assumptions of the plan.
+    """
+    if given.routing == "sticky_to_memory":
+        return "evicted models that return to their files", {"routing": "sticky"}
+    return "evicted models that move to free memory", {"routing": "sticky_to_memory"}
 
 
 def row(name: str, option: HostingOption) -> dict[str, Any]:
@@ -65,7 +77,7 @@ def row(name: str, option: HostingOption) -> dict[str, Any]:
         "p95": option.p95,
         "p99": option.p99,
         "simulated": option.simulated is not None,
-        "loaders": option.estimate.loader_saturation,
+        "loaders": option.loaders,
         "vCPUs": option.estimate.cpu,
         "meets the SLO": option.meets,
         "blocked by": "; ".join(option.blockers),

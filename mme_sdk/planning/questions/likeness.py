@@ -77,7 +77,8 @@ class UnlikeModels:
             f"{group}{named} with {self.share:.1%} of the requests {'is' if len(self.models) == 1 else 'are'} "
             f"{self.means[0] / self.means[1]:.0f} times as {differ} as the other {len(self.others):,} "
             f"(geometric means of {means}): too unlike to share an endpoint. The others have "
-            f"{first.cold_rate:.2%} cold requests and a p99 of {seconds(first.p99)}; if the group were as {like} as "
+            f"{first.cold_rate:.2%} cold requests ({first.cold_interval[0]:.2%} to {first.cold_interval[1]:.2%}) and a "
+            f"p99 of {seconds(first.p99)}; if the group were as {like} as "
             f"they, {second.cold_rate:.2%} and {seconds(second.p99)} (simulated)."
         )
         return f"{text} {self._split_text()}"
@@ -130,7 +131,7 @@ def unlike_models(confirmation: Confirmation, best: HostingOption) -> tuple[Unli
             continue
         together = _figures_of(others, confirmation, best, demand)
         alike = _figures_of(others, confirmation, best, _made_alike(demand, group, others, by))
-        if together is None or alike is None or not _hurts(together, alike):
+        if together is None or alike is None or not _hurts(together[1], alike[1]):
             continue
         names = demand.workload.models
         found.append(
@@ -140,8 +141,8 @@ def unlike_models(confirmation: Confirmation, best: HostingOption) -> tuple[Unli
                 others=tuple(names[each] for each in others.tolist()),
                 share=float(rates[group].sum() / rates[shared].sum()),
                 means=(_mean(values[group]), _mean(values[others])),
-                together=together,
-                alike=alike,
+                together=together[0],
+                alike=alike[0],
                 cost=monthly(search.prices[best.layout.instance_type], best.layout.count),
                 split=_split(confirmation, others, group),
             )
@@ -213,19 +214,26 @@ def _made_alike(demand: Demand, group: Ints, others: Ints, by: str) -> Demand:
 
 def _figures_of(
     which: Ints, confirmation: Confirmation, option: HostingOption, demand: Demand
-) -> SimulatedFigures | None:
-    """Return the simulated figures of the requests for some models; None if there are too few requests."""
+) -> tuple[SimulatedFigures, SimulatedFigures] | None:
+    """Return the simulated figures of the requests for some models; None if there are too few requests.
+
+    The second figures have the intervals of these runs and their placements. They are for a comparison with other
+    figures of the same runs.
+    """
     requests, seed = confirmation.requests, confirmation.seed
     ran = simulate_layout(confirmation.search, option.layout, requests=requests, seed=seed, demand=demand)
     if ran is None:
         return None
-    counted = [part.index[int(part.filling * len(part.index)) :] for part in demand.replays(requests, seed)]
+    counted = [part.index[part.uncounted :] for part in demand.replays(requests, seed)]
     mine: npt.NDArray[np.bool_] = np.isin(np.concatenate(counted), which)
     if int(mine.sum()) < 100:
         return None
     part = slice(ran.skip, None)
     columns = {name: getattr(ran, name)[part][mine] for name in ("times", "latency", "kinds", "attempts")}
-    return figures(attrs.evolve(ran, **columns, skip=0), confirmation.search.slo)
+    runs = None if ran.runs is None else ran.runs[part][mine]
+    found = attrs.evolve(ran, **columns, runs=runs, skip=0)
+    slo = confirmation.search.slo
+    return figures(found, slo), figures(attrs.evolve(found, runs=None), slo)
 
 
 def _hurts(together: SimulatedFigures, alike: SimulatedFigures) -> bool:

@@ -49,7 +49,7 @@ def frontier(
     for each in options:  # one endpoint for each model has no cold requests
         if each.layout.mode == "dedicated" and each.layout not in found and not each.estimate.overloads:
             found[each.layout] = confirmation.confirmed(each.layout, each.estimate)
-    usable = [each for each in found.values() if each.simulated and not each.estimate.overloads]
+    usable = [each for each in found.values() if each.simulated and not each.overloads]
     kept: list[HostingOption] = []
     for option in sorted(usable, key=lambda each: (each.cost, getattr(each, measure), each.p99, each.kinds)):
         if option.layout == best.layout:
@@ -84,7 +84,7 @@ def _shared(search: LayoutSearch) -> list[tuple[HostingLayout, HostingEstimate]]
             continue
         layout = HostingLayout(mode="shared", instance_type=name, count=count)
         one = search.estimate(layout)
-        if one.overloads:
+        if one.overloads or one.loader_saturation > search.assumptions.loader_limit:
             continue
         memory = -negative_memory
         found.append((layout, one))

@@ -38,6 +38,8 @@ class SimulationResult:
         skip: Number of calls at the start that the shares and quantiles leave out, because the caches were filling.
         capacity: Pairs of a time (seconds) and the number of instances in service from then on.
         engine: Name of the engine that ran.
+        runs: Independent run of each call, ascending from 0; None (the default) if all calls are of one run.
+        loaders: Utilisation of the loader slots at the peak, 0 to 1, in the simulation of a plan. Default 0.
     """
 
     times: Floats
@@ -50,6 +52,8 @@ class SimulationResult:
     skip: int
     capacity: tuple[tuple[float, int], ...]
     engine: str
+    runs: Ints | None = None
+    loaders: float = 0.0
 
     def share(self, *kinds: int) -> float:
         """Return the share of calls with one of these outcomes.

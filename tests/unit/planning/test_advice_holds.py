@@ -40,7 +40,7 @@ def test_the_advice_holds(number):
         given = {"catalogue": models, "prices": PRICES, "requests": 1000, "max_instances": 6}
         found = plan(load, slo=slo, **given)
         best, known = found.best, f"{load!r} {models} {slo}: {found.best}"
-        seen = figures(found.simulate(), slo)
+        seen = figures(found.simulate(), slo)  # with the default assumptions
         assert best.simulated == seen, known
         assert best.simulated == found.what_if().simulated, known
         row = found.to_frame().iloc[0]

@@ -7,6 +7,7 @@ import pytest
 from mme_sdk.planning import SLO, Catalogue, HostingPlan, ModelProfile, Workload, plan
 from mme_sdk.planning.questions.likeness import _larger_group
 from mme_sdk.planning.simulation import HIT
+from mme_sdk.planning.simulation.inputs import Ints
 from tests.unit.planning.typed import arrivals
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23}
@@ -33,6 +34,11 @@ def by_size() -> HostingPlan:
     return planned(LARGE)
 
 
+def _asked(found: HostingPlan) -> Ints:
+    """Return the model of each request that counts."""
+    return np.concatenate([run.index[run.uncounted :] for run in found.search.demand.replays(6000, 0)])
+
+
 def test_models_that_are_alike_get_no_warning() -> None:
     found = planned(attrs.evolve(SMALL, memory_bytes=150 << 20))
     assert found.unlike_models() == ()
@@ -45,8 +51,7 @@ def test_large_models_are_found_and_their_effect_is_that_of_the_simulation(by_si
     assert len(group.others) == 100
     assert group.means == (pytest.approx(3 << 30), pytest.approx(60 << 20))
     ran = by_size.simulate()
-    (asked,) = by_size.search.demand.replays(6000, 0)
-    usual = asked.index[int(asked.filling * len(asked.index)) :] < 100
+    usual = _asked(by_size) < 100
     latency, kinds = ran.latency[ran.skip :][usual], ran.kinds[ran.skip :][usual]
     assert group.together.requests == len(latency)
     assert group.together.cold_rate == np.mean(kinds != HIT)
@@ -57,8 +62,7 @@ def test_large_models_are_found_and_their_effect_is_that_of_the_simulation(by_si
 def test_what_it_would_be_if_they_were_alike_is_the_plan_of_models_that_are(by_size: HostingPlan) -> None:
     (group,) = by_size.unlike_models()
     alike = planned(SMALL).simulate(by_size.best)
-    (asked,) = by_size.search.demand.replays(6000, 0)
-    usual = asked.index[int(asked.filling * len(asked.index)) :] < 100
+    usual = _asked(by_size) < 100
     assert group.alike.cold_rate == np.mean(alike.kinds[alike.skip :][usual] != HIT)
     assert group.alike.p99 == pytest.approx(np.quantile(alike.latency[alike.skip :][usual], 0.99))
 

@@ -395,8 +395,8 @@ def test_a_hybrid_is_simulated_as_a_whole():
     search = LayoutSearch(Demand(load, MODEL), instance_types(), dict(load_prices()), SLO(), Assumptions())
     own = DedicatedEndpoint(0, "ml.m5.large", 1)
     layout = HostingLayout(mode="hybrid", instance_type="ml.m5.large", count=2, dedicated=(own,))
-    seen = present(simulate_layout(search, layout, requests=4000, seed=0))
-    (asked,) = search.demand.replays(4000, 0)
+    seen = present(simulate_layout(search, layout, requests=4000, seed=0, timeline=[Deploy(at=1e9)]))
+    (asked,) = search.demand.replays(4000, 0, single=True)
     assert len(seen.times) == len(asked.times) + 60  # before them, one request for each shared model fills the caches
     assert len(seen.times) - seen.skip == len(asked.times) - int(0.05 * len(asked.times))
     alone = seen.latency[60:][asked.index == 0]

@@ -1,0 +1,146 @@
+"""What a plan says of its advice holds for other draws of the requests and other placements of the models."""
+
+import attrs
+import numpy as np
+import pytest
+
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning import SLO, Assumptions, Catalogue, HostingPlan, ModelProfile, Workload, plan
+from mme_sdk.planning.advice import replay
+from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulate_layout
+from mme_sdk.planning.synthetic import arrivals
+from tests.unit.planning.typed import present, simulated
+
+SMALL = ModelProfile(memory_bytes=60 << 20, disk_bytes=60 << 20, load_seconds=0.5)
+LARGE = attrs.evolve(SMALL, memory_bytes=3 << 30, disk_bytes=3 << 30, load_seconds=5.0)
+
+
+def others(found: HostingPlan, layout: HostingLayout, seeds: int = 4) -> list[SimulatedFigures]:
+    """Return the figures of a layout with other seeds."""
+    return [
+        figures(
+            present(simulate_layout(found.search, layout, requests=found.requests, seed=11 + seed)), found.search.slo
+        )
+        for seed in range(seeds)
+    ]
+
+
+def test_intervals_hold_whatever_the_placement() -> None:
+    """Six models of 3 GiB and a hundred small ones just fit: some placements have cold requests, others have none."""
+    models = {f"small-{number}": SMALL for number in range(100)} | {f"large-{number}": LARGE for number in range(6)}
+    rates = {name: 0.016 if name.startswith("large") else 1.0 / (number + 1) for number, name in enumerate(models)}
+    found = plan(
+        Workload.from_rates(rates), catalogue=models, slo=SLO(p99=4.0), prices={"ml.r5.large": 0.151}, requests=22_000
+    )
+    seen, again = simulated(found.best), others(found, found.best.layout)
+    assert seen.runs == 20
+    assert max(each.cold_rate for each in again) > 0.002
+    cold = float(np.mean([each.cold_rate for each in again]))
+    assert seen.cold_interval[0] <= cold <= seen.cold_interval[1]
+    for each in again:
+        assert seen.p99_interval[0] <= each.p99_interval[1]
+        assert each.p99_interval[0] <= seen.p99_interval[1]
+
+
+def test_a_trace_is_replayed_with_several_placements() -> None:
+    """Of ten equally busy models, five, six or more may be on one instance."""
+    rng = np.random.default_rng(0)
+    number = np.arange(1500)
+    load = Workload.from_trace({"time": number / 100.0, "model": rng.integers(0, 10, len(number))})
+    found = plan(load, catalogue=SMALL, slo=SLO(p99=2.0), prices={"ml.m5.large": 0.115}, requests=1000)
+    seen = simulated(found.best)
+    assert (seen.runs, seen.requests) == (20, 20 * 1500)
+    for each in others(found, found.best.layout):
+        assert seen.p99_interval[0] <= each.p99_interval[1]
+        assert each.p99_interval[0] <= seen.p99_interval[1]
+    assert "All 1,500 requests of the trace were simulated 20 times, each time from another moment on" in found.report()
+
+
+def test_each_replay_has_the_whole_trace_from_another_moment_on() -> None:
+    load = Workload.zipf(5, rate=10.0).sample(50.0, seed=1)
+    times, index = present(load.times), present(load.index)
+    runs = replay.replays(load, requests=1000, seed=0)
+    assert len(runs) == 20
+    for number, run in enumerate(runs):
+        start = len(times) * number // 20
+        assert run.index.tolist() == np.roll(index, -start).tolist()
+        assert (np.diff(run.times) >= 0).all()
+        assert run.times[-1] < load.duration
+        latest = list(dict.fromkeys(run.index[::-1].tolist()))[::-1]
+        assert run.past.tolist() == latest  # the trace repeats itself: what a run ends with, it began with
+    (whole,) = replay.replays(load, requests=1000, seed=0, single=True)
+    assert whole.index.tolist() == index.tolist()
+
+
+def test_the_requests_of_a_daily_wave_are_of_the_whole_day() -> None:
+    """One run of these requests would last 20 minutes of the day, at the mean rate; the peak has 1.9 times as many."""
+    load = Workload.from_rates([1.0] * 20, diurnal=0.9)
+    runs = replay.replays(load, requests=24_000, seed=0)
+    length = 24_000 / 20 / load.rate
+    rates = [len(run.times) / length for run in runs]
+    assert len(runs) == 20
+    for number, rate in enumerate(rates):
+        expected = load.rate * (1.0 + 0.9 * np.sin(2.0 * np.pi * (number + 0.5) / 20))
+        assert rate == pytest.approx(expected, rel=0.15, abs=1.0)
+    assert sum(rates) / 20 == pytest.approx(load.rate, rel=0.03)
+
+
+def test_a_wave_has_its_requests_in_the_whole_duration() -> None:
+    times, _ = arrivals(np.array([1.0]), 21_600.0, diurnal=0.9, rng=np.random.default_rng(0))
+    assert times[-1] > 21_500.0
+    day = 86_400.0
+    expected = 21_600.0 + 0.9 * day / (2 * np.pi) * (1.0 - np.cos(2 * np.pi * 21_600.0 / day))
+    assert len(times) == pytest.approx(expected, rel=0.03)
+
+
+def test_the_use_of_loader_slots_is_simulated() -> None:
+    """By formula, copies of these models take memory that evicts others; the simulation has no cold request."""
+    load = Workload.zipf(4, rate=1.26)
+    models = Catalogue.uniform(memory_mb=4000, load_seconds=30)
+    found = plan(load, catalogue=models, prices={"ml.m5.large": 0.115}, requests=4000)
+    assert found.best.cold_rate == 0.0
+    assert found.best.loaders == simulated(found.best).loaders == 0.0
+    for row in found.sensitivity().to_dict("records"):
+        assert row["meets the SLO"] or row["loaders"] > 0.7 or "by formula" in row["blocked by"], row
+    # One model fits at a time, so that one load takes all the loader slots that can be in use.
+    few = HostingLayout(mode="shared", instance_type="ml.m5.large", count=1)
+    ran = present(simulate_layout(found.search, few, requests=4000, seed=0))
+    seen = figures(ran, SLO(), Assumptions())
+    assert seen.loaders > 0.7
+    assert seen.overloads
+
+
+def test_the_factor_that_is_too_much_has_a_reason() -> None:
+    found = plan(
+        Workload.zipf(20, rate=20.0), catalogue=Catalogue.uniform(memory_mb=100, service_ms=50), slo=SLO(p99=3.0),
+        prices={"ml.m5.large": 0.115}, requests=4000,
+    )  # fmt: skip
+    best = found.best
+    assert best.exceeded
+    assert "vCPUs" in best.exceeded[0]
+    assert "by formula" in best.exceeded[0]
+    assert found.what_if(traffic=present(best.exceeded_at)).blockers[: len(best.exceeded)] == best.exceeded
+    assert f"and not at {best.exceeded_at:.2f} times (simulated with the same requests): {best.exceeded[0]}." in (
+        found.report()
+    )
+
+
+def test_the_other_routing_is_among_the_assumptions() -> None:
+    given = {
+        "catalogue": Catalogue.uniform(memory_mb=400), "slo": SLO(p99=9.0), "prices": {"ml.m5.large": 0.115},
+        "requests": 2000,
+    }  # fmt: skip
+    load = Workload.zipf(40, rate=2.0)
+    one = plan(load, **given)
+    two = plan(load, **given, assumptions=Assumptions(routing="sticky_to_memory"))
+    assert "(routing sticky); AWS does not document it." in one.report()
+    assert "(routing sticky_to_memory)" in two.report()
+    for found, name in ((one, "evicted models that move to free memory"), (two, "evicted models that return")):
+        (row,) = [each for each in found.sensitivity().to_dict("records") if each["case"].startswith(name)]
+        routing = "sticky_to_memory" if found is one else "sticky"
+        assert row["p99"] == found.what_if(routing=routing).p99
+        assert row["cold rate"] != found.best.cold_rate
+    assert one.simulate(two.best).cold_rate == simulated(one.what_if(option=two.best)).cold_rate
+    with pytest.raises(InvalidInputError, match="routing"):
+        Assumptions(routing="nearest")  # type: ignore[arg-type]
