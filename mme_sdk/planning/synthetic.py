@@ -145,4 +145,3 @@ def _renewal(rates: Floats, duration: float, cv: float, rng: np.random.Generator
     times, models = np.concatenate(all_times), np.concatenate(all_models)
     order = np.argsort(times, kind="stable")
     return times[order], models[order]
-

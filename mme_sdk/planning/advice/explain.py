@@ -117,10 +117,8 @@ def _headroom(best: HostingOption) -> list[str]:
     if best.exceeded_at is None:
         return [f"It meets the SLO at {best.headroom:.2f} times the traffic; more was not tried ({how})."]
     why = best.exceeded[0] if best.exceeded else "it exceeds a limit"
-    return [
-        f"It meets the SLO at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how}): "
-        f"{why}."
-    ]
+    factors = f"at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how})"
+    return [f"It meets the SLO {factors}: {why}."]
 
 
 def _error(best: HostingOption) -> list[str]:
@@ -186,11 +184,12 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
         which = np.asarray([each for each in range(len(rates)) if each not in alone])
         memory = config.memory_bytes * layout.count
         need = float(search.demand.memory[which].sum())
+        how = "simulated" if best.simulated else "by formula"
         fit = "all fit into memory" if need <= memory else f"{memory / need:.0%} of them fit into memory at a time"
         lines.append(
             f"{len(which)} shared models need {need / 2**30:.1f} GiB; {memory / 2**30:.1f} GiB are for models: {fit}. "
-            f"At the peak, loader slots are {best.loaders:.0%} busy ({'simulated' if best.simulated else 'by formula'}) "
-            f"and vCPUs {best.estimate.cpu:.0%} (by formula)."
+            f"At the peak, loader slots are {best.loaders:.0%} busy ({how}) and vCPUs {best.estimate.cpu:.0%} "
+            "(by formula)."
         )
     if layout.mode == "uncached":
         lines.append(

@@ -86,9 +86,9 @@ class Assumptions:
         loader_slots: Number of models that an instance downloads and loads at a time. Default 2.
         spill_outstanding: Number of outstanding requests for a model on one instance from which SageMaker loads the
             model on another instance. Default 8.
-        routing: To which instance a request goes; see `FleetConfig`. With `sticky` (the default), a model that was evicted
-            returns to the instance that has its files; with `sticky_to_memory` it may move to one with free memory. The
-            formulas are those of `sticky`.
+        routing: To which instance a request goes; see `FleetConfig`. With `sticky` (the default), a model that was
+            evicted returns to the instance that has its files; with `sticky_to_memory` it may move to one with free
+            memory. The formulas are those of `sticky`.
         memory_share: Share of an instance's memory that models may fill, over 0 to 1. Default 0.8.
         overhead_gib: Memory of the container and the operating system, GiB; subtracted before `memory_share` applies.
             Default 1.
@@ -124,10 +124,8 @@ def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
     """Return that the use of the loader slots at the peak is over its limit, in words; empty if it is not."""
     if use <= assumptions.loader_limit:
         return ()
-    return (
-        f"loader slots are {busy(use)} busy at the peak, over the limit of {assumptions.loader_limit:.0%}: "
-        "the fleet may not recover from a burst",
-    )
+    over = f"over the limit of {assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
+    return (f"loader slots are {busy(use)} busy at the peak, {over}",)
 
 
 def busy(share: float) -> str:

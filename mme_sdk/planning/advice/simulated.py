@@ -137,7 +137,7 @@ def simulate_layout(
     )
     return attrs.evolve(
         found[0],
-        loaders=float(np.average([each.loaders for each in found], weights=[_span(each) for each in found])),
+        loaders=float(np.average([each.loaders or 0.0 for each in found], weights=[_span(each) for each in found])),
         runs=np.repeat(np.arange(len(found)), [len(each.times) - each.skip for each in found]),
         times=times,
         latency=latency,
@@ -305,9 +305,9 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
         cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
         p95_interval=_interval(answered, runs[counted], 0.95),
         p99_interval=_interval(answered, runs[counted], 0.99),
-        loaders=result.loaders,
+        loaders=result.loaders or 0.0,
         blockers=(),
-        overloads=overloaded_loaders(result.loaders, assumptions or Assumptions()),
+        overloads=overloaded_loaders(result.loaders or 0.0, assumptions or Assumptions()),
     )
     return attrs.evolve(found, blockers=missed(slo, found))
 

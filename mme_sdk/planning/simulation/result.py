@@ -39,7 +39,8 @@ class SimulationResult:
         capacity: Pairs of a time (seconds) and the number of instances in service from then on.
         engine: Name of the engine that ran.
         runs: Independent run of each call, ascending from 0; None (the default) if all calls are of one run.
-        loaders: Utilisation of the loader slots at the peak, 0 to 1, in the simulation of a plan. Default 0.
+        loaders: Utilisation of the loader slots at the peak, 0 to 1; only the simulations of a plan have it. Default
+            None.
     """
 
     times: Floats
@@ -53,7 +54,7 @@ class SimulationResult:
     capacity: tuple[tuple[float, int], ...]
     engine: str
     runs: Ints | None = None
-    loaders: float = 0.0
+    loaders: float | None = None
 
     def share(self, *kinds: int) -> float:
         """Return the share of calls with one of these outcomes.
