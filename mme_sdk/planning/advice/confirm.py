@@ -10,7 +10,7 @@ import numpy as np
 
 from mme_sdk.display.progress import Reporter
 from mme_sdk.planning.advice.estimate import HostingEstimate
-from mme_sdk.planning.advice.inputs import LATENCIES
+from mme_sdk.planning.advice.inputs import LATENCIES, by_formula
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -161,13 +161,13 @@ class Confirmation:
         fewer = attrs.evolve(layout, count=layout.count - 1)
         found = self.search.estimate(fewer)
         seen = self.simulated(fewer) if simulate else None
-        return found.blockers if seen is None else (*seen.overloads, *found.overloads, *seen.blockers), seen
+        return by_formula(found.blockers) if seen is None else (*seen.overloads, *found.overloads, *seen.blockers), seen
 
     def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None, tuple[str, ...]]:
         """Return the largest factor on the traffic that was found to hold, the smallest that was not, and why not."""
         search, layout = self.search, option.layout
 
-        def by_formula(factor: float) -> tuple[str, ...]:
+        def estimated(factor: float) -> tuple[str, ...]:
             return search.estimate(layout, demand=search.demand.faster(factor)).blockers
 
         def simulated(factor: float) -> tuple[str, ...]:
@@ -181,7 +181,7 @@ class Confirmation:
             seen = figures(ran, search.slo, search.assumptions)
             return (*seen.overloads, *seen.blockers)
 
-        found = _bracket(by_formula, None, tries=_GUESSES)
+        found = _bracket(estimated, None, tries=_GUESSES)
         return _bracket(simulated, found[0], tries=_GROWTHS) if simulate else found
 
 

@@ -9,7 +9,7 @@ import attrs
 from mme_sdk._validation import number, one_of, optional
 from mme_sdk.fleet import RoutingName
 
-__all__ = ["LATENCIES", "SLO", "Assumptions", "LimitedFigures", "busy", "missed", "overloaded_loaders"]
+__all__ = ["LATENCIES", "SLO", "Assumptions", "LimitedFigures", "busy", "by_formula", "missed", "overloaded_loaders"]
 
 _positive, _non_negative = number(over=0), number(at_least=0)
 _share, _count = number(over=0, at_most=1), number(at_least=1, integer=True)
@@ -126,6 +126,11 @@ def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
         return ()
     over = f"over the limit of {assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
     return (f"loader slots are {busy(use)} busy at the peak, {over}",)
+
+
+def by_formula(blockers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return limits that are exceeded by formula, each marked as such."""
+    return tuple(each if "by formula" in each else f"{each} (by formula)" for each in blockers)
 
 
 def busy(share: float) -> str:

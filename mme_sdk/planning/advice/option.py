@@ -9,6 +9,7 @@ import attrs
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.inputs import by_formula
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.simulated import SimulatedFigures
 
@@ -61,7 +62,7 @@ class HostingOption:
         use of vCPUs is always by formula.
         """
         if self.simulated is None:
-            found = [each if "by formula" in each else f"{each} (by formula)" for each in self.estimate.blockers]
+            found = list(by_formula(self.estimate.blockers))
         else:
             found = [*self.overloads, *self.simulated.blockers]
         if self.must_survive:

@@ -112,7 +112,8 @@ class HostingPlan(Shown):
             requests: Approximate number of requests; None (the default) for that of the plan. A trace is used as it is.
             clients: How callers of the shared endpoint react while their model loads; None (the default) if they wait
                 for the answer.
-            timeline: Deployments, failures and scaling of the shared endpoint during the simulation; empty by default.
+            timeline: Deployments, failures and scaling of the shared endpoint during the simulation, which then has one
+                run; empty by default.
             engine: Simulation engine; see `simulate`. Default `auto`.
             skip: Share of the requests at the start that the figures leave out, 0 to below 1; None (the default) for
                 the time in which the caches fill.

@@ -59,8 +59,8 @@ def other_routing(given: Assumptions) -> tuple[str, dict[str, Any]]:
         given: The assumptions of the plan.
     """
     if given.routing == "sticky_to_memory":
-        return "evicted models that return to their files", {"routing": "sticky"}
-    return "evicted models that move to free memory", {"routing": "sticky_to_memory"}
+        return "evicted models that return", {"routing": "sticky"}
+    return "evicted models that may move", {"routing": "sticky_to_memory"}
 
 
 def row(name: str, option: HostingOption) -> dict[str, Any]:

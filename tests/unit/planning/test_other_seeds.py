@@ -136,7 +136,7 @@ def test_the_other_routing_is_among_the_assumptions() -> None:
     two = plan(load, **given, assumptions=Assumptions(routing="sticky_to_memory"))
     assert "(routing sticky); AWS does not document it." in one.report()
     assert "(routing sticky_to_memory)" in two.report()
-    for found, name in ((one, "evicted models that move to free memory"), (two, "evicted models that return")):
+    for found, name in ((one, "evicted models that may move"), (two, "evicted models that return")):
         (row,) = [each for each in found.sensitivity().to_dict("records") if each["case"].startswith(name)]
         routing = "sticky_to_memory" if found is one else "sticky"
         assert row["p99"] == found.what_if(routing=routing).p99
