@@ -170,7 +170,8 @@ def estimate(
         blockers=(),
         overloads=(),
     )
-    limit, overloads = assumptions.cpu_limit, ()
+    limit = assumptions.cpu_limit
+    overloads: tuple[str, ...] = ()
     if found.cpu > limit:
         overloads = (f"vCPUs are {busy(found.cpu)} busy at the peak by formula, over the limit of {limit:.0%}",)
     loaders = overloaded_loaders(found.loader_saturation, assumptions)

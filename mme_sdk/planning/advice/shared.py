@@ -66,10 +66,12 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
     """Return the wait W that reproduces itself: wait(W) = W.
 
     While loads wait longer, more requests join them, and fewer loads start: `wait` falls. `wait(W) - W` is therefore
-    strictly decreasing. It is not negative at 0 and is negative once W is over every wait, so it has exactly one root,
-    and bisection finds it. Repeated substitution would swing between two values if `wait` falls steeply.
+    strictly decreasing. It is not negative at 0 and is negative once W is over every wait, so it has exactly one root.
+    The search keeps a bracket and divides it where a straight line between its ends is zero, with the end that stays
+    halved (Illinois, Dowell and Jarratt 1971); where that line says little, it divides the bracket in the middle.
+    Repeated substitution would swing between two values if `wait` falls steeply.
 
-    Loads of copies on further instances can make `wait` rise for a while. Bisection still ends at a root then, for it
+    Loads of copies on further instances can make `wait` rise for a while. The search still ends at a root then, for it
     only needs the two signs; there may be others.
 
     Args:
@@ -79,16 +81,28 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
     Returns:
         The wait, seconds, to a thousandth of `scale` or of itself.
     """
-    low, high = 0.0, wait(0.0)
-    if high <= _PRECISION * scale:
-        return high
-    if high > scale:  # often infinite
-        high = scale
-        while wait(high) > high and high < _FOREVER * scale:
-            low, high = high, 2.0 * high
-    while high - low > _PRECISION * max(scale, low):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if wait(middle) > middle else (low, middle)
+    first = wait(0.0)
+    if first <= _PRECISION * scale:
+        return first
+    low, over, high = 0.0, first, min(first, scale)  # often infinite
+    under = wait(high) - high
+    while under > 0 and high < _FOREVER * scale:
+        low, over, high = high, under, 2.0 * high
+        under = wait(high) - high
+    width, before, rose = high - low, 0, None
+    while width > (least := _PRECISION * max(scale, low)):
+        straight = low + width * over / (over - under) if over < float("inf") and under < over else low
+        middle = min(max(straight, low + least / 2.0), high - least / 2.0)
+        if over == float("inf") or before > 2:
+            middle, before = (low + high) / 2.0, 0
+        value = wait(middle) - middle
+        again, rose = (value > 0) is rose, value > 0
+        if rose:
+            low, over, under = middle, value, under / 2.0 if again else under
+        else:
+            high, under, over = middle, value, over / 2.0 if again else over
+        before = before + 1 if high - low > width / 2.0 else 0
+        width = high - low
     return (low + high) / 2.0
 
 

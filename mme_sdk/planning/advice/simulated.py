@@ -246,7 +246,7 @@ def _loader_use(result: SimulationResult, traffic: Traffic, config: FleetConfig,
     loads, downloads = np.isin(kinds, (DISK, S3)), kinds == S3
     seconds = float(traffic.load[models[loads]].sum()) + float(traffic.download[models[downloads]].sum())
     until = float(np.max(result.times[first:] + result.latency[first:]))  # loads may outlast the last request
-    slots = usable_slots(config, traffic.memory[models], np.ones(len(models)))
+    slots = usable_slots(config, traffic.memory[models].astype(np.float64), np.ones(len(models)))
     return seconds / (max(until - since, 1e-9) * slots * config.instances)
 
 

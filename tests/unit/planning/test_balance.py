@@ -40,6 +40,25 @@ def test_a_wait_that_is_infinite_for_short_waits_is_found():
     assert balanced_wait(lambda seconds: np.inf if seconds < 40.0 else 0.0, 1.0) == pytest.approx(40.0, rel=2e-3)
 
 
+def test_the_wait_is_found_within_a_thousandth_whatever_its_function():
+    rng = np.random.default_rng(0)
+    for number in range(150):
+        height, steep, power = rng.lognormal(0, 2), rng.lognormal(0, 2), rng.uniform(0.3, 6)
+        scale = rng.lognormal(0, 1)
+
+        def wait(seconds, height=height, steep=steep, power=power, kind=number % 3):
+            if kind == 0:
+                return height / (1.0 + steep * seconds) ** power
+            if kind == 1:
+                return np.inf if seconds < height else height * np.exp(steep * (height - seconds)) + 0.01
+            return height if seconds < steep else height / 50.0
+
+        found = balanced_wait(wait, scale)
+        apart = 1e-3 * max(scale, found)
+        assert found <= apart or wait(found - apart) > found - apart
+        assert wait(found + apart) <= found + apart
+
+
 def _settings(number):
     rng = np.random.default_rng(18)
     for _ in range(number):
