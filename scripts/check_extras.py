@@ -58,6 +58,11 @@ MISSING = {
             "client = MMEClient(region='eu-west-1', endpoint_url='http://127.0.0.1:1')\n"
             "list(client.endpoint('a').invoke_many([('a', b'')], progress=True))"
         ),
+        "mlflow": (
+            "from mme_sdk import MMEClient; from mme_sdk.integrations.mlflow import sync_registry\n"
+            "client = MMEClient(region='eu-west-1', endpoint_url='http://127.0.0.1:1')\n"
+            "sync_registry(client.models('s3://ml-models/prod/'))"
+        ),
         "shared": _OWN.format(str(ROOT / "scripts" / "extras"), "shared"),
         "sklearn": _FILE.format("model.skops", "b''"),
         "xgboost": _FILE.format("model.ubj", "b''"),
