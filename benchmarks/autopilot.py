@@ -68,7 +68,8 @@ def seen(rows: Iterable[Row]) -> list[Row]:
     found = []
     for row in rows:
         print(f"  {row.day} {row.seed} {row.rival}: {row.hours:.1f} h, {row.cold:.3%} cold, worst hour {row.worst:.2%} "
-              f"({row.worst_calls}), p99 {row.p99:.2f} s, {row.moves} changes, {row.detail}",
+              f"({row.worst_calls}), {row.cold_seconds:.0f} cold seconds, p99 {row.p99:.2f} s, {row.moves} changes, "
+              f"{row.detail}",
               file=sys.stderr, flush=True)  # fmt: skip
         found.append(row)
     return found
@@ -191,7 +192,8 @@ def main() -> None:
             picture(rows, given.picture)
     elif given.trace:
         day = from_trace(given.trace, size_mb=given.size_mb, service=given.service, stretch=given.stretch)
-        rows = seen(rivals(Trial(day=day, config=config), given.worth, short=given.short))
+        trial = Trial(day=day, config=config)
+        rows = seen([trial.cheapest(given.worth)]) + seen(rivals(trial, given.worth, short=given.short))
         report(rows)
     else:
         for name in [given.day] if given.day else DAYS:
