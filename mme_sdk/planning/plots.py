@@ -6,6 +6,7 @@ import functools
 import io
 import itertools
 from collections.abc import Callable, Sequence
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -109,9 +110,9 @@ def overview(
     parts = figure.subfigures(4 if narrow else 2, 1 if narrow else 2, squeeze=False)  # each with margins of its own
     misses, costs, latencies, guesses = (part.add_subplot() for part in parts.ravel())
     _misses(misses, search, options[0])
-    _costs(costs, options, estimates, currency)
+    _costs(costs, options, estimates, currency, narrow=narrow)
     _latencies(latencies, search, options, seed)
-    _sensitivity(guesses, sensitivity)
+    _sensitivity(guesses, sensitivity, narrow=narrow)
     return figure
 
 
@@ -181,6 +182,8 @@ def _costs(
     options: Sequence[HostingOption],
     estimates: Sequence[tuple[HostingLayout, HostingEstimate]],
     currency: str,
+    *,
+    narrow: bool,
 ) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
@@ -220,7 +223,7 @@ def _costs(
     for marker, style, label in marks:
         handles.append(Line2D([], [], ls="", marker=marker, color="black", fillstyle=style, label=label))  # type: ignore[arg-type]
     handles.append(Line2D([], [], ls="", marker="o", color=_RED, fillstyle="none", markersize=9, label="the advice"))
-    _key(axes, 2, handles)
+    _key(axes, 1 if narrow else 2, handles)
     _plain(axes, "Cost against instances", "instances of the shared endpoint", _cost_label(currency))
 
 
@@ -261,7 +264,7 @@ def _latencies(axes: Axes, search: LayoutSearch, options: Sequence[HostingOption
     _plain(axes, "Latency by option, by formula", "seconds", "share of requests that take longer")
 
 
-def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
+def _sensitivity(axes: Axes, sensitivity: pd.DataFrame, *, narrow: bool) -> None:
     from matplotlib.patches import Patch
 
     table = sensitivity.iloc[::-1]
@@ -269,13 +272,14 @@ def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
     ratio = np.minimum(known, 100.0)
     colours = [_GREEN if good else _RED for good in table["meets the SLO"]]
     axes.barh(np.arange(len(table)), ratio - 1.0, left=1.0, color=colours, alpha=0.8)
-    axes.set_yticks(np.arange(len(table)), table["case"])
+    names = [fill(each, 18) if narrow else each for each in table["case"]]
+    axes.set_yticks(np.arange(len(table)), names)
     axes.set_xscale("log")
     low, high = min(1.0, float(ratio.min())), max(1.0, float(ratio.max()))
-    margin = max(high / low, 1.5) ** 0.18  # for the numbers beside the bars
+    margin = max(high / low, 1.5) ** (0.35 if narrow else 0.18)  # for the numbers beside the bars
     axes.set_xlim(min(low / margin, 0.9), max(high * margin, 1.25))
-    narrow = high < 8.0 and low > 0.2
-    _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0) if narrow else (1.0, 3.0))
+    close = high < 8.0 and low > 0.2 and not narrow
+    _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0) if close else (1.0, 3.0))
     for row, (times, shown) in enumerate(zip(known, ratio, strict=True)):
         text = "endless" if times == np.inf else f"{times:.0f}x" if times >= 10 else f"{times:.3g}x"
         axes.annotate(
@@ -284,8 +288,13 @@ def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
         )  # fmt: skip
     axes.axvline(1.0, color="black", lw=0.8)
     marks = ((_GREEN, "the SLO is still met"), (_RED, "it is not met"))
-    _key(axes, 2, [Patch(color=colour, alpha=0.8, label=label) for colour, label in marks])
-    _plain(axes, "The advice under other assumptions", "p99 relative to the planned p99", "")
+    _key(axes, 1 if narrow else 2, [Patch(color=colour, alpha=0.8, label=label) for colour, label in marks])
+    _plain(
+        axes,
+        "Other assumptions" if narrow else "The advice under other assumptions",
+        "p99 relative to the planned p99",
+        "",
+    )
 
 
 def pareto(kept: Sequence[HostingOption], best: HostingOption, *, measure: str, currency: str, width: float) -> Figure:

@@ -173,7 +173,7 @@ def estimate(
     limit = assumptions.cpu_limit
     overloads: tuple[str, ...] = ()
     if found.cpu > limit:
-        overloads = (f"vCPUs are {busy(found.cpu)} busy at the peak by formula, over the limit of {limit:.0%}",)
+        overloads = (f"vCPUs are {busy(found.cpu, limit)} busy at the peak by formula, over the limit of {limit:.0%}",)
     loaders = overloaded_loaders(found.loader_saturation, assumptions)
     return attrs.evolve(found, blockers=loaders + overloads + missed(slo, found), overloads=overloads)
 

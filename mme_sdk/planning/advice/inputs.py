@@ -69,12 +69,13 @@ class SLO:
 def missed(slo: SLO, found: LimitedFigures) -> tuple[str, ...]:
     """Return the limits of an SLO that figures exceed, in words; there is no tolerance."""
     lines = [
-        f"{_words(name)} is {value:.3g} s, over {limit:g} s"
+        f"{_words(name)} is {_over(value, limit, '.3g', '.6g')} s, over {limit:g} s"
         for name in LATENCIES
         if (limit := getattr(slo, name)) is not None and (value := getattr(found, name)) > limit
     ]
     if slo.cold_rate is not None and found.cold_rate > slo.cold_rate:
-        lines.append(f"{found.cold_rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
+        cold = _over(found.cold_rate, slo.cold_rate, ".2%", ".4%")
+        lines.append(f"{cold} of the requests are cold, over {slo.cold_rate:.2%}")
     return tuple(lines)
 
 
@@ -125,7 +126,7 @@ def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
     if use <= assumptions.loader_limit:
         return ()
     over = f"over the limit of {assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
-    return (f"loader slots are {busy(use)} busy at the peak, {over}",)
+    return (f"loader slots are {busy(use, assumptions.loader_limit)} busy at the peak, {over}",)
 
 
 def by_formula(blockers: tuple[str, ...]) -> tuple[str, ...]:
@@ -133,6 +134,11 @@ def by_formula(blockers: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(each if "by formula" in each else f"{each} (by formula)" for each in blockers)
 
 
-def busy(share: float) -> str:
-    """Return a utilisation as text."""
-    return f"{share:.0%}" if share < 10 else "over 1000%"
+def busy(share: float, limit: float) -> str:
+    """Return a utilisation that is over a limit as text."""
+    return _over(share, limit, ".0%", ".2%") if share < 10 else "over 1000%"
+
+
+def _over(value: float, limit: float, usual: str, exact: str) -> str:
+    """Return a value over a limit as text, with more digits if it would look like the limit otherwise."""
+    return format(value, exact if format(value, usual) == format(limit, usual) else usual)

@@ -251,7 +251,7 @@ def test_to_look_at(many_rare):
     assert str(many_rare.best.layout.count) in many_rare.report()
 
 
-@pytest.mark.parametrize("width", [None, 5.5])
+@pytest.mark.parametrize("width", [None, 5.5, 4.0])
 def test_every_text_of_a_picture_is_inside_its_axes(many_rare, charts, width):
     figure = charts if width is None else many_rare.plot(width=width)
     figure.draw_without_rendering()
@@ -266,7 +266,7 @@ def test_every_text_of_a_picture_is_inside_its_axes(many_rare, charts, width):
             assert box.y1 <= frame.y1 + 1, text.get_text()
         low, high = sorted(axes.get_xlim())
         ticks = [each for each in axes.get_xticklabels() if low <= each.get_position()[0] <= high]
-        for part in (axes.title, axes.get_legend(), *ticks, *axes.get_yticklabels()):
+        for part in (axes.title, axes._left_title, axes.get_legend(), *ticks, *axes.get_yticklabels()):
             box = part.get_window_extent()
             assert box.x0 >= 0, part
             assert box.x1 <= paper.x1 + 1, part
