@@ -119,7 +119,7 @@ class HostingPlan(Shown):
                 the time in which the caches fill.
 
         Returns:
-            The outcome of each request.
+            The outcome of each request; independent runs follow one another.
 
         Raises:
             InvalidInputError: The trace has fewer than 100 requests, or `clients` or `timeline` is given for an option
