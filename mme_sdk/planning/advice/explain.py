@@ -187,8 +187,8 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
         how = "simulated" if best.simulated else "by formula"
         fit = "all fit into memory" if need <= memory else f"{memory / need:.0%} of them fit into memory at a time"
         lines.append(
-            f"{len(which)} shared models need {need / 2**30:.1f} GiB; {memory / 2**30:.1f} GiB are for models: {fit}. "
-            f"At the peak, loader slots are {best.loaders:.0%} busy ({how}) and vCPUs {best.estimate.cpu:.0%} "
+            f"{len(which):,} shared models need {need / 2**30:.1f} GiB; {memory / 2**30:.1f} GiB are for models: "
+            f"{fit}. At the peak, loader slots are {best.loaders:.0%} busy ({how}) and vCPUs {best.estimate.cpu:.0%} "
             "(by formula)."
         )
     if layout.mode == "uncached":
@@ -257,6 +257,8 @@ def _others(best: HostingOption, options: list[HostingOption]) -> list[str]:
             times = f"{rival.cost / best.cost:.1f}"
             much = "as much" if times == "1.0" else f"{times} times as much"
             lines.append(f"{name.capitalize()} would cost {much} ({rival.cost:,.0f}{how}).")
+        elif rival.blockers and rival.blockers[0].startswith("it costs "):
+            lines.append(f"{name.capitalize()} ({rival.layout}) {rival.blockers[0].removeprefix('it ')}.")
         elif rival.blockers:
             lines.append(f"{name.capitalize()} ({rival.layout}) does not meet the SLO: {rival.blockers[0]}.")
     return lines

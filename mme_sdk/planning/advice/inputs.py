@@ -130,8 +130,9 @@ def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
 
 
 def by_formula(blockers: tuple[str, ...]) -> tuple[str, ...]:
-    """Return limits that are exceeded by formula, each marked as such."""
-    return tuple(each if "by formula" in each else f"{each} (by formula)" for each in blockers)
+    """Return limits that are exceeded by formula, each marked as such; a cost and a size are exact."""
+    exact = ("by formula", "it costs", "GiB")
+    return tuple(each if any(word in each for word in exact) else f"{each} (by formula)" for each in blockers)
 
 
 def busy(share: float, limit: float) -> str:

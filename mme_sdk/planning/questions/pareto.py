@@ -24,6 +24,7 @@ __all__ = ["MEASURES", "Measure", "frontier", "pareto_table"]
 Measure: TypeAlias = Literal["cold_rate", "p50", "p95", "p99"]
 MEASURES: tuple[str, ...] = get_args(Measure)
 
+_ALIKE = 0.98  # of the best option's measure, for an option of the same cost
 _NONE = 1e-9  # a smaller cold rate by formula means that no request is cold
 
 
@@ -31,6 +32,8 @@ def frontier(
     confirmation: Confirmation, options: Sequence[HostingOption], *, measure: Measure = "cold_rate", points: int = 10
 ) -> list[HostingOption]:
     """Return the simulated options that no other one beats in both cost and a measure, and the best option.
+
+    An option that costs as much as the best one is left out unless its measure is better by over two percent.
 
     Args:
         confirmation: The simulations of the plan.
@@ -54,6 +57,8 @@ def frontier(
     for option in sorted(usable, key=lambda each: (each.cost, getattr(each, measure), each.p99, each.kinds)):
         if option.layout == best.layout:
             kept.append(best)
+        elif round(option.cost - best.cost, 6) == 0 and getattr(option, measure) >= _ALIKE * getattr(best, measure):
+            continue
         elif not kept or getattr(option, measure) < min(getattr(each, measure) for each in kept):
             kept.append(option)
     return kept
