@@ -5,7 +5,7 @@ import ray.data
 from server import endpoint
 
 import mme_sdk.scale.ray
-from mme_sdk import MMEError
+from mme_sdk.errors import MMEError
 from mme_sdk.scale import Scorer
 
 assert ray.data.Dataset is not None

@@ -9,7 +9,7 @@ from pyspark.sql import SparkSession
 from server import endpoint
 
 import mme_sdk.scale.spark
-from mme_sdk import MMEError
+from mme_sdk.errors import MMEError
 from mme_sdk.scale import Scorer
 
 table = pd.DataFrame({"id": [0, 1, 2, 3], "tenant": ["a", "b", "a", "b"], "word": ["x", "xx", "xxx", "xxxx"]})
