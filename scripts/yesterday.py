@@ -168,7 +168,7 @@ def _split(signature: str) -> list[str]:
 def lost(before: str, after: str) -> str | None:
     """Return which calls of a function no longer work, or None.
 
-    Annotations are not compared: a wider one loses nothing.
+    Annotations are not compared: a wider one breaks no call.
 
     Args:
         before: Its signature in the last release.
@@ -332,7 +332,7 @@ def failures(tree: Path, package: Path, tests: list[str]) -> dict[str, str]:
         return {}
     report = tree / "report.xml"
     report.unlink(missing_ok=True)
-    # What is deprecated since then still works: its warning is ignored here.
+    # What is deprecated since then still works: its warning does not fail a test.
     options = ["-q", "-p", "no:cacheprovider", "-m", "not slow", "-W", "default::DeprecationWarning"]
     command = [sys.executable, "-m", "pytest", *options, f"--junitxml={report}", "-o", "junit_family=xunit1", *tests]
     environment = {**os.environ, "PYTHONPATH": f"{tree}{os.pathsep}{package}", "PYTHONDONTWRITEBYTECODE": "1"}
