@@ -92,7 +92,7 @@ def refused(kind: type[Exception], call: Callable[[], object]) -> Any:
 
 
 def objects(s3: Any) -> list[tuple[str, str, str]]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="ml-models", Prefix="prod/", StartAfter="prod/.mme0")
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket="ml-models", Prefix="prod/")
     return [(one["Key"], one["ETag"], str(one["LastModified"])) for page in pages for one in page["Contents"]]
 
 
@@ -200,7 +200,8 @@ def sync_many(tracking: MlflowClient, models: Any, s3: Any) -> None:
     moved.rename(moved.with_name("moved"))  # a second download would fail
     second = sync_registry(models, skip_unsupported=True)
     moved.with_name("moved").rename(moved)
-    assert (len(second.unchanged), second.registered, second.aliased) == (len(before), (), ()), second
+    archives = [key for key, *_ in before if not key.startswith("prod/.mme/")]
+    assert (len(second.unchanged), second.registered, second.aliased) == (len(archives), (), ()), second
     assert objects(s3) == before
     print(f"{MANY} models were synced twice")
 
