@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -102,10 +102,10 @@ class Deployments:
     Args:
         target: The target.
         client: A client.
-        tracking: Reads from MLflow.
+        tracking: Returns what reads from MLflow. Only `create` and `update` call it.
     """
 
-    def __init__(self, target: Target, client: MMEClient, tracking: Tracking) -> None:
+    def __init__(self, target: Target, client: MMEClient, tracking: Callable[[], Tracking]) -> None:
         self._target, self._client, self._tracking = target, client, tracking
         self._endpoint: Endpoint = client.endpoint(target.endpoint)
         self._prefix = target.models
@@ -215,12 +215,13 @@ class Deployments:
                 hint="correct models= of the target, or leave it out",
                 endpoint=self._target.endpoint,
             )
-        found = self._tracking.find(model_uri)
+        tracking = self._tracking()
+        found = tracking.find(model_uri)
         number = None if found is None else found.version
         source = model_uri if found is None else found
         stored = register(
             models,
-            self._tracking,
+            tracking,
             source,
             name,
             given.get("version", number),

@@ -43,7 +43,7 @@ class MMEDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflow 
         with _mlflow_errors():
             self._target = Target.parse(target_uri)
             self._client = MMEClient(region=self._target.region)
-            self._deployments = Deployments(self._target, self._client, connect())
+            self._deployments = Deployments(self._target, self._client, connect)
 
     def create_deployment(
         self,

@@ -199,8 +199,15 @@ def connect(tracking_uri: str | None = None, registry_uri: str | None = None) ->
         from mlflow.artifacts import download_artifacts  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtraError("integrations.mlflow needs MLflow", hint="pip install 'mme-sdk[mlflow]'") from error
-    with _translated("the address of the tracking server"):
-        client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+    try:
+        with _translated("the address of the tracking server"):
+            client = MlflowClient(tracking_uri=tracking_uri, registry_uri=registry_uri)
+    except InvalidInputError as error:
+        error.hint = (
+            "set MLFLOW_TRACKING_URI to the address of a server; a database, which is also the default, needs "
+            "SQLAlchemy and alembic: pip install mlflow"
+        )
+        raise
     return Tracking(client, download_artifacts, tracking_uri=tracking_uri, registry_uri=registry_uri)
 
 

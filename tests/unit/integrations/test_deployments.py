@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mme_sdk.errors import ConflictError, InvalidInputError, LayoutError, ModelNotFoundError
+from mme_sdk.errors import ConflictError, InvalidInputError, LayoutError, ModelNotFoundError, ServiceError
 from mme_sdk.integrations.mlflow.deployments import Deployments, Target
 from mme_sdk.registry import ModelRegistry
 from tests.support.integrations.mlflow import FakeMlflow, MemoryAws, registry
@@ -69,7 +69,7 @@ def mlflow(tmp_path: Path) -> FakeMlflow:
 
 
 def deployments(client: FakeClient, mlflow: FakeMlflow, query: str = f"?models={PREFIX}") -> Deployments:
-    return Deployments(Target.parse(f"mme:/scoring{query}"), client, mlflow.tracking())  # type: ignore[arg-type]
+    return Deployments(Target.parse(f"mme:/scoring{query}"), client, mlflow.tracking)  # type: ignore[arg-type]
 
 
 def test_a_deployment_from_its_creation_to_its_deletion(client: FakeClient, mlflow: FakeMlflow) -> None:
@@ -207,6 +207,21 @@ def test_unknown_settings_are_refused_before_anything_is_registered(client: Fake
     with pytest.raises(InvalidInputError, match="contains '@'"):
         target.create("fraud@x", "models:/fraud/1", None, {})
     assert client.aws.s3.objects == {}
+
+
+def test_only_create_and_update_need_mlflow(client: FakeClient, mlflow: FakeMlflow) -> None:
+    deployments(client, mlflow).create("fraud", "models:/fraud/1", None, {})
+
+    def unreachable() -> Any:
+        raise ServiceError("the tracking server does not answer")
+
+    target = Deployments(Target.parse("mme:/scoring"), client, unreachable)  # type: ignore[arg-type]
+    assert target.predict("fraud", [1]) == [0.5]
+    assert target.get("fraud")["version"] == "1"
+    with pytest.raises(ServiceError):
+        target.update("fraud", "models:/fraud/2", None, {})
+    target.delete("fraud", {})
+    assert target.list() == []
 
 
 def test_the_prefix_is_that_of_the_endpoint(client: FakeClient, mlflow: FakeMlflow) -> None:
