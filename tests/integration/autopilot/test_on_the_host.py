@@ -108,12 +108,12 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
             journal=tmp_path / "journal", apply="scale", clock=lambda: BEGIN + timedelta(minutes=now[0]),
         )  # fmt: skip
 
-        def passed() -> float:
-            return (time.monotonic() - begun) / (seconds or 1.0) * 60.0
+        def passed(now: float) -> float:
+            return (now - begun_at) / (seconds or 1.0) * 60.0
 
         def call(number: int) -> None:
             with lock:
-                sent.append((float(at[number]) if seconds is None else passed(), int(models[number])))
+                sent.append((float(at[number]) if seconds is None else passed(time.time()), int(models[number])))
             try:
                 endpoint.invoke(b"{}", model=targets[models[number]], content_type="application/json", deadline=120)
             except MMEError as error:
@@ -126,9 +126,11 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
             now[0] = minute
             found = pilot.step()
             if found.count != found.before:
-                changes.append((minute if seconds is None else passed(), found.count))  # in service from then on
+                changed = client.endpoints.describe("flown").modified
+                in_service = minute if seconds is None or changed is None else passed(changed.timestamp())
+                changes.append((in_service, found.count))
 
-        decisions, begun = 0, time.monotonic()
+        decisions, begun, begun_at = 0, time.monotonic(), time.time()
         if seconds is None:
             for number in range(calls):
                 while at[number] >= (decisions + 1) * every:
