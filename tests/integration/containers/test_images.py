@@ -215,7 +215,7 @@ def test_what_the_algorithm_mode_does_not_load(many: Container, booster: Any, tm
         assert text in said["message"]
 
 
-def test_a_script_on_the_xgboost_image_gets_a_dmatrix(booster: Any, tmp_path: Path) -> None:
+def test_a_script_on_the_xgboost_image_gets_a_dmatrix(many: Container, booster: Any, tmp_path: Path) -> None:
     import xgboost
 
     source = "import os, xgboost as xgb\ndef model_fn(d):\n    b = xgb.Booster()\n"
@@ -225,19 +225,21 @@ def test_a_script_on_the_xgboost_image_gets_a_dmatrix(booster: Any, tmp_path: Pa
     for number, more in enumerate(("", own)):
         directory = script(tmp_path / str(number), source + more)
         (directory / "xgboost-model").write_bytes(bytes(booster.save_raw("ubj")))
-        with one(directory, XGBOOST) as container:
-            headers = {"Content-Type": CSV, "Accept": JSON}
-            status, body, _ = container.ask("POST", "/invocations", b"0,1\n1,\n,3", headers)
-            assert status == 200, body
-            np.testing.assert_allclose(json.loads(body), predicted(booster), rtol=1e-6)
-            status, body, given = container.ask("POST", "/invocations", b"0,1\n1,\n,3", {"Content-Type": CSV})
-            assert (status, given["content-type"]) == (200, JSON)  # CSV is the default of the algorithm mode only
-            if not more:
-                status, body, _ = container.ask("POST", "/invocations", b"0:1", {**headers, "Content-Type": LIBSVM})
-                assert status == 200
-                row = np.array([[1.0, np.nan]])
-                np.testing.assert_allclose(json.loads(body), booster.predict(xgboost.DMatrix(row)), rtol=1e-6)
-                assert container.ask("POST", "/invocations", b"[[1, 2]]", {**headers, "Content-Type": JSON})[0] == 415
+        name = f"script-{number}"
+        assert many.load(name, directory)[0] == 200
+        rows = b"0,1\n1,\n,3"
+        status, body, _ = many.invoke(name, rows, CSV, JSON)
+        assert status == 200, body
+        np.testing.assert_allclose(json.loads(body), predicted(booster), rtol=1e-6)
+        status, body, given = many.ask("POST", f"/models/{name}/invoke", rows, {"Content-Type": CSV})
+        assert (status, given["content-type"]) == (200, JSON)  # CSV is the default of the algorithm mode only
+        if not more:
+            status, body, _ = many.invoke(name, b"0:1", LIBSVM, JSON)
+            assert status == 200
+            row = np.array([[1.0, np.nan]])
+            np.testing.assert_allclose(json.loads(body), booster.predict(xgboost.DMatrix(row)), rtol=1e-6)
+            assert many.invoke(name, b"[[1, 2]]", JSON, JSON)[0] == 415
+        many.ask("DELETE", f"/models/{name}")
 
 
 def test_a_flat_array_is_one_row_on_a_multi_model_endpoint_of_the_sklearn_image(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from mme_sdk.errors import ServiceError, WaitTimeoutError
 from mme_sdk.local import Fault
 from tests.support.endpoints.helpers import NoInvoker, multi
 from tests.support.endpoints.interleaving import Client
+from tests.support.selection import pairs
 
 VALUE = re.compile(r"[\w\s.:/=+@-]{0,256}")  # what SageMaker takes as a tag's value
 
@@ -88,18 +89,17 @@ def test_an_update_leaves_no_trace_of_what_it_took_off_and_put_back(aws, name, b
     assert tags_of(aws, name) == {"team": "a"}
 
 
-@pytest.mark.parametrize(
-    "last",
-    [
-        "add_tags",
-        "deregister_scalable_target",
-        "update_endpoint",
-        "register_scalable_target",
-        "put_scaling_policy",
-        "put_scheduled_action",
-    ],
-)
-@pytest.mark.parametrize("then", ["the same", "another type", "back"])
+CALLS = [
+    "add_tags",
+    "deregister_scalable_target",
+    "update_endpoint",
+    "register_scalable_target",
+    "put_scaling_policy",
+    "put_scheduled_action",
+]
+
+
+@pytest.mark.parametrize(("last", "then"), pairs(CALLS, ["the same", "another type", "back"]))
 def test_whoever_updates_next_puts_back_what_was_taken_off(aws, name, before, last, then):
     Client(aws, applying(multi(name, **LARGER))).after(last)  # and does nothing ever after
     collection = Endpoints(aws, NoInvoker)

@@ -24,6 +24,7 @@ from mme_sdk.endpoints.operations.create import begin
 from mme_sdk.errors import InvalidInputError
 from tests.support.endpoints.helpers import IMAGE, NOTHING, ROLE, NoInvoker, multi, resources, single
 from tests.support.endpoints.interleaving import Client
+from tests.support.selection import pairs
 
 ARCHIVE = "s3://ml-models/prod/fraud/v3.tar.gz"
 SIZE = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
@@ -50,11 +51,12 @@ def target_of(aws: Aws, name: str, variant: str = "AllTraffic") -> float | None:
     return float(seen.autoscaling.policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
 
 
-@pytest.mark.parametrize(("small", "large"), [("ml.m5.large", "ml.m5.4xlarge"), ("ml.g4dn.xlarge", "ml.g4dn.12xlarge")])
-@pytest.mark.parametrize("first", ["small", "large"])
-def test_a_target_counted_in_cores_follows_the_instance_type_both_ways(collection, aws, name, small, large, first):
-    before, after = (small, large) if first == "small" else (large, small)
-    metric = "gpu" if "g4dn" in small else "cpu"
+CORES = {"cpu": ("ml.m5.large", "ml.m5.4xlarge"), "gpu": ("ml.g4dn.xlarge", "ml.g4dn.12xlarge")}
+
+
+@pytest.mark.parametrize(("metric", "first"), pairs(CORES, ["small", "large"]))
+def test_a_target_counted_in_cores_follows_the_instance_type_both_ways(collection, aws, name, metric, first):
+    before, after = CORES[metric] if first == "small" else reversed(CORES[metric])
     scaled = {"autoscaling": Autoscaling(min=1, max=4, metric=metric)}
     collection.apply(single(name, instance_type=before, **scaled), timeout=60)
     start = target_of(aws, name)

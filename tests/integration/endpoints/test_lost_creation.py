@@ -15,6 +15,7 @@ from tests.support.endpoints.fixtures import bound
 from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources, single
 from tests.support.endpoints.hosting import PING
 from tests.support.endpoints.interleaving import Client, shuffled
+from tests.support.selection import pairs
 
 AUTOSCALED = {"autoscaling": Autoscaling(min=2, max=4), "tags": {"team": "a"}}
 NOT_ALLOWED = {"kind": "error", "code": "AccessDeniedException", "status": 400, "message": "not allowed here"}
@@ -62,8 +63,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("when", ["Creating", "InService"])
+@pytest.mark.parametrize(("how", "when"), pairs(WAYS, ["Creating", "InService"]))
 def test_the_next_client_attaches_the_autoscaling(collection, aws, name, how, when):
     spec = multi(name, **AUTOSCALED)
     lost(aws, spec)
@@ -76,8 +76,7 @@ def test_the_next_client_attaches_the_autoscaling(collection, aws, name, how, wh
     assert collection.plan(spec).action == "nothing"
 
 
-@pytest.mark.parametrize("how", sorted(set(WAYS) - {"apply"}))
-@pytest.mark.parametrize("when", ["Creating", "Failed"])
+@pytest.mark.parametrize(("how", "when"), pairs(sorted(set(WAYS) - {"apply"}), ["Creating", "Failed"]))
 def test_the_next_client_removes_a_failed_creation(collection, aws, name, how, when):
     spec = multi(name, image="broken:1", **AUTOSCALED)
     lost(aws, spec)
@@ -221,14 +220,13 @@ def finishing(aws: Aws, spec: Any, way: str) -> Any:
     return flows.wait(spec.name, None, timeout=60, now=now, progress=False)
 
 
-@pytest.mark.parametrize("seed", range(6))
-@pytest.mark.parametrize("image", ["works:1", "broken:1"])
+@pytest.mark.parametrize(("seed", "image"), pairs(range(6), ["works:1", "broken:1"]))
 def test_two_clients_complete_a_creation_at_once(aws, name, image, seed):
     spec = multi(name, image=image, **AUTOSCALED)
     lost(aws, spec)
     settled(aws, name)
-    pairs = [("wait", "wait"), ("wait", "create"), ("create", "create")]
-    clients = [Client(aws, finishing(aws, spec, way)) for way in pairs[seed % 3]]
+    ways = [("wait", "wait"), ("wait", "create"), ("create", "create")][seed % 3]
+    clients = [Client(aws, finishing(aws, spec, way)) for way in ways]
     order = shuffled(seed, *clients)
     if image == "works:1":
         assert [client.error for client in clients] == [None, None], order
