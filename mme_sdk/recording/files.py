@@ -22,6 +22,7 @@ _NUMBERS = ("calls", "cold", "throttles", "attempts", "sent_bytes", "received_by
 _SECONDS = ("cold_seconds", "warm_seconds")
 _TEXTS = ("endpoint", "model", "tenant", "variant")
 _FORMAT = b"1"
+_MOST = 1 << 30  # bytes of a file; an hour in which each of 500 models is called in each minute has 1.5 MB
 
 
 def _arrow() -> Any:
@@ -111,14 +112,13 @@ class _S3:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def read(self, name: str) -> bytes | None:
-        from mme_sdk.aws.error_translation import translating
+        from mme_sdk.aws.s3.bodies import read_body
 
         try:
             answer = self._call("get_object", Key=self._uri.key + name)
         except ModelNotFoundError:
             return None  # it was deleted since it was listed
-        with translating(service="s3", operation="get_object"):
-            return bytes(answer["Body"].read())
+        return _limited(read_body(answer, _MOST), name)
 
     def close(self) -> None:
         self._aws.close()
@@ -152,12 +152,21 @@ class _Folder:
 
     def read(self, name: str) -> bytes | None:
         try:
-            return (self._root / name).read_bytes()
+            with (self._root / name).open("rb") as file:
+                body = file.read(_MOST + 1)
         except FileNotFoundError:
             return None
+        return _limited(body if len(body) <= _MOST else None, name)
 
     def close(self) -> None:
         pass
+
+
+def _limited(body: bytes | None, name: str) -> bytes:
+    """Return the bytes of a file; raise InvalidInputError if there are too many to be read."""
+    if body is None:
+        raise InvalidInputError(f"{name} is longer than {_MOST:,} bytes, and is not a recording")
+    return body
 
 
 def _place(address: str, *, session: Any, endpoint_url: str | None) -> _S3 | _Folder:

@@ -231,6 +231,17 @@ def test_bad_settings_are_refused(bad: dict[str, Any]) -> None:
         Recorder(**bad)
 
 
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Recorder(files=tmp_path, every=3600.0, now=Wall()) as recorder:
+        recorder(call())
+    size = next(tmp_path.rglob("*.parquet")).stat().st_size
+    monkeypatch.setattr("mme_sdk.recording.files._MOST", size)
+    assert [one.calls for one in read_recordings(tmp_path)] == [1]
+    monkeypatch.setattr("mme_sdk.recording.files._MOST", size - 1)
+    with pytest.raises(InvalidInputError, match=r"2026-11-27/10/.*\.parquet is longer than .* bytes"):
+        read_recordings(tmp_path)
+
+
 def test_files_that_are_not_recordings_are_named(tmp_path: Path) -> None:
     (tmp_path / "2026-11-27" / "10").mkdir(parents=True)
     (tmp_path / "2026-11-27" / "10" / "x.parquet").write_bytes(b"PAR1 no")
