@@ -17,14 +17,18 @@ from mme_sdk import EndpointSpec
 from mme_sdk.autopilot import Autopilot, Bounds, Goal, Journal, Machine, Rule
 from mme_sdk.cli.__main__ import main
 from mme_sdk.errors import MMEError
+from mme_sdk.fleet import RoutingName
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.metrics import read_metrics
 from mme_sdk.planning import Catalogue
 from mme_sdk.planning.simulation import DISK, S3, FleetConfig, ScaleIn, ScaleOut, SingleFlight, Traffic, simulate
+from tests.support.router.host_times import load_seconds
 
 SIZE = 10 * 2**20  # bytes of each model
 FIT, MODELS = 4, 14
+# With "sticky", the instances on which models happen to be placed decide for the rest of the day how many are cold.
+ROUTING: RoutingName = "sticky_to_memory"
 SCRIPT = """
 def model_fn(model_dir):
     return None
@@ -48,7 +52,7 @@ class Flight:
     cold: float
     decisions: int
     minute: float  # seconds that a minute of the trace lasted
-    loading: float  # seconds that a load into memory took
+    loading: float  # seconds that a load into memory took, with the unloads before it
     downloading: float  # seconds that a download took
 
 
@@ -70,7 +74,12 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
     """
     at, models = trace(calls)
     settings = HostingSettings(
-        memory_bytes=FIT * SIZE, memory_per_model=SIZE, memory_per_byte=0.0, load_seconds=0.02, metrics_seconds=0.2
+        memory_bytes=FIT * SIZE,
+        memory_per_model=SIZE,
+        memory_per_byte=0.0,
+        load_seconds=0.02,
+        metrics_seconds=0.2,
+        routing=ROUTING,
     )
     control = ControlSettings(provisioning=0.02, scaling=0.02, deletion=0.02, wait_scale=0.001)
     (tmp_path / "model").mkdir()
@@ -147,13 +156,15 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
                     pool.submit(call, number)
         metrics = client._aws.run(read_metrics("flown", hours=1, now=datetime.now(UTC)))
         assert metrics.hit_ratio is not None
+        cloudwatch = host.boto("cloudwatch")
+        took = load_seconds(cloudwatch, metrics)
+        cloudwatch.close()
         pilot.close()
         endpoint.delete()
     minute, loading, downloading = 60.0, 1e-2, 1e-3
     if seconds is not None:
-        loads = dict(metrics.loads)
         minute, downloading = seconds / 60.0, metrics.downloading.mean or 0.0
-        loading = sum(value * loads.get(when, 0.0) for when, value in metrics.loading) / metrics.loads.total
+        loading = took / metrics.loads.total
         print(f"{metrics.loads.total:.0f} loads seen, {downloading:.3f} s a download")
     return Flight(sorted(sent), changes, failed, 1.0 - metrics.hit_ratio, decisions, minute, loading, downloading)
 
@@ -173,7 +184,7 @@ def simulated(flight: Flight) -> float:
         kind = ScaleOut if number > before else ScaleIn
         events.append(kind(at=minute * flight.minute, count=abs(number - before)))
         before = number
-    config = FleetConfig(instances=1, workers=64, memory_bytes=FIT, volume_bytes=10**6)
+    config = FleetConfig(instances=1, workers=64, memory_bytes=FIT, volume_bytes=10**6, routing=ROUTING)
     # A client sends one call of a model that is not known to be loaded; the others wait for its answer.
     found = simulate(traffic, config, engine="fleet", timeline=events, clients=SingleFlight(), skip=0.0)
     print(f"{np.isin(found.kinds, (DISK, S3)).sum()} loads simulated")
@@ -212,4 +223,5 @@ def test_an_afternoon_under_fifty_calls_a_second_fails_no_call_and_is_cold_as_si
     check(flight, tmp_path)
     predicted = simulated(flight)
     print(f"{predicted:.2%} cold simulated, {flight.cold:.2%} seen, loads {flight.loading:.3f} s, {flight.changes}")
-    assert predicted == pytest.approx(flight.cold, rel=0.2)
+    # 60 loads, each with the calls that wait for it, differ by chance by more than a fifth: one and a half points.
+    assert predicted == pytest.approx(flight.cold, rel=0.2, abs=0.015)

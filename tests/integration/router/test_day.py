@@ -19,6 +19,7 @@ from mme_sdk.metrics import read_metrics
 from mme_sdk.planning.simulation import DISK, S3, FleetConfig, SingleFlight, Traffic, simulate
 from mme_sdk.router.placement import Placement
 from tests.integration.router.test_cells import World
+from tests.support.router.host_times import load_seconds
 
 SIZE = 10 * 2**20  # bytes of each model
 CELLS, FIT, MODELS = 4, 5, 18  # models that fit into the memory of a cell; models
@@ -39,7 +40,7 @@ class Day:
     cold: float = 0.0
     requests: int = 0
     loads: int = 0
-    loading: float = 0.0  # seconds that a load into memory took
+    loading: float = 0.0  # seconds that a load into memory took, with the unloads before it
     downloading: float = 0.0  # seconds that a download took
 
 
@@ -103,15 +104,16 @@ def spend(world: World, calls: int, *, seconds: float | None) -> Day:
                 running.clear()
         for one in running:
             one.result(120)
+    cloudwatch = world.host.boto("cloudwatch")
     for name in world.names:
         seen = world.client._aws.run(read_metrics(name, hours=1, now=datetime.now(UTC)))
         hits = dict(seen.cache_hit)
         day.requests += int(seen.invocations.total)
         day.cold += sum(count * (1.0 - hits[moment]) for moment, count in seen.invocations)
-        loads = dict(seen.loads)
         day.loads += int(seen.loads.total)
-        day.loading += sum(value * loads.get(moment, 0.0) for moment, value in seen.loading)
+        day.loading += load_seconds(cloudwatch, seen)
         day.downloading += (seen.downloading.mean or 0.0) / CELLS
+    cloudwatch.close()
     day.loading /= day.loads
     return day
 
