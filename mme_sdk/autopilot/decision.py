@@ -179,7 +179,7 @@ def decide(
     # A clock that went back leaves times in the future: they count from now, or they would hold for as long.
     moves = tuple(min(one, at) for one in past.moves if at - one < timedelta(hours=1))
     last_low = None if past.low_since is None else min(past.low_since, at)
-    spent = _spent(past, at, machine.price)
+    spent = _spent(past, at, before, machine.price)
     reasons: list[str] = []
     found: Need | None = None
     count, low_since, low_most = before, last_low, past.low_most
@@ -342,13 +342,17 @@ def _midnight(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
-def _spent(past: State, at: datetime, price: float | None) -> float:
-    """Return the money spent on the day of `at` until `at`, if what ran after the last decision was as it left it."""
+def _spent(past: State, at: datetime, count: int, price: float | None) -> float:
+    """Return the money spent on the day of `at` until `at`.
+
+    Since the last decision, the instances that it left have run, or those that are seen now if these are more: another
+    program may have added instances, or those to be removed may still run.
+    """
     if past.at is None or price is None:
         return 0.0
     midnight = _midnight(at)
     hours = max(0.0, (at - max(past.at, midnight)).total_seconds() / 3600.0)
-    return (past.spent if past.at >= midnight else 0.0) + past.count * price * hours
+    return (past.spent if past.at >= midnight else 0.0) + max(past.count, count) * price * hours
 
 
 def _allowed(bounds: Bounds, machine: Machine, spent: float, at: datetime) -> tuple[int, str]:

@@ -184,6 +184,13 @@ def test_moves_an_hour_are_bounded():
     assert late.action == "grow"
 
 
+def test_instances_that_another_program_added_count_for_the_money_of_the_day():
+    past = State(at=NOW - timedelta(hours=2), count=2, spent=1.0)
+    for seen, spent in ((2, 1.8), (6, 3.4), (0, 1.8)):
+        found = run(demand(many(60, 0.1)), seen, past, bounds=Bounds(smallest=2, largest=12, money_per_day=40.0))
+        assert found.state.spent == pytest.approx(spent)
+
+
 @pytest.mark.parametrize(("limit", "hours"), [(11.0, 0), (13.0, 0), (20.0, 0), (40.0, 0), (11.0, 9), (13.0, -8)])
 def test_money_of_a_day_is_never_exceeded_whatever_the_traffic_and_the_zone_of_the_clock(limit, hours):
     bounds = Bounds(smallest=2, largest=12, money_per_day=limit)
