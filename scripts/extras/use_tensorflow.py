@@ -1,6 +1,5 @@
 """A SavedModel is saved, loaded and asked."""
 
-import json
 from pathlib import Path
 
 import requests  # noqa: F401 - scripts for TensorFlow's image import it
@@ -21,4 +20,4 @@ class Double(tf.Module):
 double = Double()
 tf.saved_model.save(double, "model/1", signatures=double.score)
 said = SavedModels(Path("model"), ["1/saved_model.pb"]).post("model:predict", b'{"instances": [1.5]}')
-assert json.loads(said.body) == {"predictions": [3.0]}, said.text
+assert said.json() == {"predictions": [3.0]}, said.text

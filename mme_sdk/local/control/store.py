@@ -42,6 +42,8 @@ class Store:
         except OSError as error:
             raise disk.write_error(path, error) from error
         except sqlite3.DatabaseError as error:
+            if hasattr(self, "_db"):
+                self._db.close()
             raise self._error(error) from error
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
