@@ -215,31 +215,42 @@ def test_what_the_algorithm_mode_does_not_load(many: Container, booster: Any, tm
         assert text in said["message"]
 
 
-def test_a_script_on_the_xgboost_image_gets_a_dmatrix(many: Container, booster: Any, tmp_path: Path) -> None:
+def test_a_script_on_the_xgboost_image_gets_a_dmatrix(booster: Any, tmp_path: Path) -> None:
     import xgboost
 
     source = "import os, xgboost as xgb\ndef model_fn(d):\n    b = xgb.Booster()\n"
     source += "    b.load_model(os.path.join(d, 'xgboost-model'))\n    return b\n"
-    own = "import sagemaker_xgboost_container.encoder as encoders\n"
-    own += "def input_fn(body, content_type):\n    return encoders.csv_to_dmatrix(body)\n"
-    for number, more in enumerate(("", own)):
-        directory = script(tmp_path / str(number), source + more)
-        (directory / "xgboost-model").write_bytes(bytes(booster.save_raw("ubj")))
-        name = f"script-{number}"
-        assert many.load(name, directory)[0] == 200
-        rows = b"0,1\n1,\n,3"
-        status, body, _ = many.invoke(name, rows, CSV, JSON)
+    directory = script(tmp_path / "plain", source)
+    (directory / "xgboost-model").write_bytes(bytes(booster.save_raw("ubj")))
+    rows = b"0,1\n1,\n,3"
+    with one(directory, XGBOOST) as container:
+        headers = {"Content-Type": CSV, "Accept": JSON}
+        status, body, _ = container.ask("POST", "/invocations", rows, headers)
         assert status == 200, body
         np.testing.assert_allclose(json.loads(body), predicted(booster), rtol=1e-6)
-        status, body, given = many.ask("POST", f"/models/{name}/invoke", rows, {"Content-Type": CSV})
+        status, body, given = container.ask("POST", "/invocations", rows, {"Content-Type": CSV})
         assert (status, given["content-type"]) == (200, JSON)  # CSV is the default of the algorithm mode only
-        if not more:
-            status, body, _ = many.invoke(name, b"0:1", LIBSVM, JSON)
-            assert status == 200
-            row = np.array([[1.0, np.nan]])
-            np.testing.assert_allclose(json.loads(body), booster.predict(xgboost.DMatrix(row)), rtol=1e-6)
-            assert many.invoke(name, b"[[1, 2]]", JSON, JSON)[0] == 415
-        many.ask("DELETE", f"/models/{name}")
+        status, body, _ = container.ask("POST", "/invocations", b"0:1", {**headers, "Content-Type": LIBSVM})
+        assert status == 200
+        row = np.array([[1.0, np.nan]])
+        np.testing.assert_allclose(json.loads(body), booster.predict(xgboost.DMatrix(row)), rtol=1e-6)
+        assert container.ask("POST", "/invocations", b"[[1, 2]]", {**headers, "Content-Type": JSON})[0] == 415
+
+
+def test_a_script_imports_the_encoder_of_the_xgboost_image(many: Container, booster: Any, tmp_path: Path) -> None:
+    source = "import os, xgboost as xgb\nimport sagemaker_xgboost_container.encoder as encoders\n"
+    source += (
+        "def model_fn(d):\n    b = xgb.Booster()\n    b.load_model(os.path.join(d, 'xgboost-model'))\n    return b\n"
+    )
+    source += "def input_fn(body, content_type):\n    return encoders.csv_to_dmatrix(body)\n"
+    directory = script(tmp_path / "own", source)
+    (directory / "xgboost-model").write_bytes(bytes(booster.save_raw("ubj")))
+    status, said = many.load("encoder", directory)
+    assert status == 200, said
+    status, body, headers = many.invoke("encoder", b"0,1\n1,\n,3", CSV, JSON)
+    assert (status, headers["content-type"]) == (200, JSON), body
+    np.testing.assert_allclose(json.loads(body), predicted(booster), rtol=1e-6)
+    many.ask("DELETE", "/models/encoder")
 
 
 def test_a_flat_array_is_one_row_on_a_multi_model_endpoint_of_the_sklearn_image(tmp_path: Path) -> None:
