@@ -10,7 +10,7 @@ import numpy as np
 
 from mme_sdk.display.progress import Reporter
 from mme_sdk.planning.advice.estimate import HostingEstimate
-from mme_sdk.planning.advice.inputs import LATENCIES, by_formula
+from mme_sdk.planning.advice.inputs import LATENCIES, SLO, by_formula
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -22,6 +22,8 @@ __all__ = ["Confirmation", "distance", "rank"]
 _TRIES = 24  # layouts that are simulated at most
 _GUESSES, _GROWTHS = 7, 6  # estimates, and then simulations, that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
+_RETREATS, _NEAR = 4, 1.05  # factors that are tried near a collapse, and the factor on the traffic that may cause one
+_COLLAPSE = 5.0  # times the p99 for so little more traffic
 
 
 @attrs.define
@@ -166,23 +168,45 @@ class Confirmation:
     def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None, tuple[str, ...]]:
         """Return the largest factor on the traffic that was found to hold, the smallest that was not, and why not."""
         search, layout = self.search, option.layout
+        known: dict[float, SimulatedFigures | tuple[str, ...]] = {}
 
         def estimated(factor: float) -> tuple[str, ...]:
             return search.estimate(layout, demand=search.demand.faster(factor)).blockers
 
+        def ran(factor: float) -> SimulatedFigures | tuple[str, ...]:
+            """Return the simulated figures, or the limits that are exceeded whatever the simulation says."""
+            if factor not in known:
+                demand = search.demand.faster(factor)
+                overloads = search.estimate(layout, demand=demand).overloads
+                result = None if overloads else simulate_layout(
+                    search, layout, requests=self.requests, seed=self.seed, demand=demand
+                )  # fmt: skip
+                known[factor] = overloads or ("there are too few requests",)
+                if result is not None:
+                    known[factor] = figures(result, search.slo, search.assumptions)
+            return known[factor]
+
         def simulated(factor: float) -> tuple[str, ...]:
-            demand = search.demand.faster(factor)
-            overloads = search.estimate(layout, demand=demand).overloads
-            if overloads:
-                return overloads
-            ran = simulate_layout(search, layout, requests=self.requests, seed=self.seed, demand=demand)
-            if ran is None:
-                return ("there are too few requests",)
-            seen = figures(ran, search.slo, search.assumptions)
-            return (*seen.overloads, *seen.blockers)
+            seen = ran(factor)
+            return (*seen.overloads, *seen.blockers) or seen.risks if isinstance(seen, SimulatedFigures) else seen
+
+        def collapses(factor: float) -> tuple[str, ...]:
+            """Return that a little more traffic overloads the loader slots or multiplies the p99, in words."""
+            more = round(factor * _NEAR, 2)
+            seen, then = ran(factor), ran(more)
+            if not isinstance(seen, SimulatedFigures) or not isinstance(then, SimulatedFigures):
+                return ()
+            found = then.overloads
+            if not found and search.slo != SLO() and then.p99 > _COLLAPSE * seen.p99:
+                found = (f"p99 is {then.p99:.3g} s instead of {seen.p99:.3g} s",)
+            return tuple(f"it is near a collapse: at {more:.2f} times, {each}" for each in found)
 
         found = _bracket(estimated, None, tries=_GUESSES)
-        return _bracket(simulated, found[0], tries=_GROWTHS) if simulate else found
+        if not simulate:
+            return found
+        if option.risks:
+            return 1.0, 1.0, option.risks
+        return _retreat(*_bracket(simulated, found[0], tries=_GROWTHS), exceeded=simulated, collapses=collapses)
 
 
 def _bracket(
@@ -213,6 +237,32 @@ def _bracket(
         else:
             low = factor
     return low, high, why
+
+
+def _retreat(
+    low: float,
+    high: float | None,
+    why: tuple[str, ...],
+    *,
+    exceeded: Callable[[float], tuple[str, ...]],
+    collapses: Callable[[float], tuple[str, ...]],
+) -> tuple[float, float | None, tuple[str, ...]]:
+    """Return a factor that holds and is not within 5 % of a collapse, the next one that was refused, and why.
+
+    Args:
+        low: Largest factor that was found to hold.
+        high: Smallest that was not; None if all hold.
+        why: The limits that are exceeded at `high`.
+        exceeded: The limits that are exceeded at a factor on the traffic.
+        collapses: What a little more traffic than a factor does to the endpoint, if it is a collapse.
+    """
+    for _ in range(_RETREATS):
+        found = (exceeded(low) or collapses(low)) if 1.0 < low < _MOST else ()
+        if not found:
+            return low, high, why
+        high, why = low, found
+        low = max(1.0, round(low / _NEAR, 2))
+    return 1.0, high, why  # 1 holds
 
 
 def distance(found: HostingEstimate | HostingOption, search: LayoutSearch) -> float:

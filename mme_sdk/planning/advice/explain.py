@@ -104,7 +104,8 @@ def _loss(best: HostingOption) -> list[str]:
     seen = best.without_one
     how = " (by formula)" if seen is None else f": {_figures(seen)}"
     if not best.failure:
-        return [f"It meets the SLO without one of its shared instances{how}."]
+        lines = [f"It meets the SLO without one of its shared instances{how}."]
+        return lines + _may_exceed("With other seeds and without that instance", () if seen is None else seen.risks)
     if best.layout.count < 2:
         return [f"After the loss of one instance: {'; '.join(best.failure)}."]
     return [f"Without one of its shared instances it does not meet the SLO: {'; '.join(best.failure)}."]
@@ -113,12 +114,20 @@ def _loss(best: HostingOption) -> list[str]:
 def _headroom(best: HostingOption) -> list[str]:
     if best.headroom is None:
         return []
-    how = "simulated with the same requests" if best.simulated else "by formula"
+    how = "simulated, with all intervals within the limits" if best.simulated else "by formula"
+    if best.exceeded_at == 1.0:
+        return _may_exceed("With other seeds and the same traffic", best.exceeded)
     if best.exceeded_at is None:
         return [f"It meets the SLO at {best.headroom:.2f} times the traffic; more was not tried ({how})."]
     why = best.exceeded[0] if best.exceeded else "it exceeds a limit"
-    factors = f"at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how})"
-    return [f"It meets the SLO {factors}: {why}."]
+    return [
+        f"It meets the SLO at {best.headroom:.2f} times the traffic ({how}). At {best.exceeded_at:.2f} times, {why}."
+    ]
+
+
+def _may_exceed(when: str, risks: tuple[str, ...]) -> list[str]:
+    """Return what the upper ends of the intervals exceed, as a sentence; none if they are within the limits."""
+    return [f"{when} it may exceed a limit, as an interval does: {'; '.join(risks)}."] if risks else []
 
 
 def _error(best: HostingOption) -> list[str]:

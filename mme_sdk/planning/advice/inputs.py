@@ -66,16 +66,23 @@ class SLO:
         return ", ".join(parts) or "no limits"
 
 
-def missed(slo: SLO, found: LimitedFigures) -> tuple[str, ...]:
-    """Return the limits of an SLO that figures exceed, in words; there is no tolerance."""
+def missed(slo: SLO, found: LimitedFigures, *, verb: str = "is") -> tuple[str, ...]:
+    """Return the limits of an SLO that figures exceed, in words; there is no tolerance.
+
+    Args:
+        slo: The limits.
+        found: The figures.
+        verb: `is` (the default), or `may be` if the figures are the upper ends of intervals.
+    """
+    plural = "are" if verb == "is" else verb
     lines = [
-        f"{_words(name)} is {_over(value, limit, '.3g', '.6g')} s, over {limit:g} s"
+        f"{_words(name)} {verb} {_over(value, limit, '.3g', '.6g')} s, over {limit:g} s"
         for name in LATENCIES
         if (limit := getattr(slo, name)) is not None and (value := getattr(found, name)) > limit
     ]
     if slo.cold_rate is not None and found.cold_rate > slo.cold_rate:
         cold = _over(found.cold_rate, slo.cold_rate, ".2%", ".4%")
-        lines.append(f"{cold} of the requests are cold, over {slo.cold_rate:.2%}")
+        lines.append(f"{cold} of the requests {plural} cold, over {slo.cold_rate:.2%}")
     return tuple(lines)
 
 
@@ -121,12 +128,18 @@ class Assumptions:
     peak: float | None = attrs.field(default=None, validator=optional(number(at_least=1)))
 
 
-def overloaded_loaders(use: float, assumptions: Assumptions) -> tuple[str, ...]:
-    """Return that the use of the loader slots at the peak is over its limit, in words; empty if it is not."""
+def overloaded_loaders(use: float, assumptions: Assumptions, *, verb: str = "are") -> tuple[str, ...]:
+    """Return that the use of the loader slots at the peak is over its limit, in words; empty if it is not.
+
+    Args:
+        use: Utilisation of the loader slots, 0 to 1.
+        assumptions: Their limit.
+        verb: `are` (the default), or `may be` if the utilisation is the upper end of an interval.
+    """
     if use <= assumptions.loader_limit:
         return ()
     over = f"over the limit of {assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
-    return (f"loader slots are {busy(use, assumptions.loader_limit)} busy at the peak, {over}",)
+    return (f"loader slots {verb} {busy(use, assumptions.loader_limit)} busy at the peak, {over}",)
 
 
 def by_formula(blockers: tuple[str, ...]) -> tuple[str, ...]:

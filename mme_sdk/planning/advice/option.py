@@ -28,11 +28,12 @@ class HostingOption:
         layout: Which models share an endpoint, which have their own, and on which instances.
         estimate: The figures by formula.
         simulated: The simulated figures; None (the default) if the option was not simulated.
-        headroom: Largest factor on the traffic at which the option was found to meet the SLO, in simulations with the
-            same requests; 16 stands for 16 or more. None (the default) if not computed.
-        exceeded_at: Smallest factor on the traffic at which it was found to exceed a limit. None (the default) if not
-            computed or not found.
-        exceeded: The limits that it exceeds at that factor, in words; empty (the default) without one.
+        headroom: Largest factor on the traffic at which the option was found to meet the SLO with the upper ends of
+            all intervals, and not to collapse with 5 % more; 16 stands for 16 or more, and 1 for none. None (the
+            default) if not computed.
+        exceeded_at: Smallest factor on the traffic at which a limit is exceeded, or may be; 1 if that is so for the
+            given traffic. None (the default) if not computed or not found.
+        exceeded: The limits that are exceeded at that factor, or may be, in words; empty (the default) without one.
         failure: The limits that are exceeded without one instance of the shared endpoint, in words; None (the default)
             if not computed.
         without_one: The simulated figures without one instance of the shared endpoint; None (the default) if that was
@@ -73,6 +74,17 @@ class HostingOption:
     def overloads(self) -> tuple[str, ...]:
         """Those limits that the SLO does not set: loader slots, vCPUs, a model that does not fit, the budget."""
         return (*(self.simulated.overloads if self.simulated else ()), *self.estimate.overloads)
+
+    @property
+    def risks(self) -> tuple[str, ...]:
+        """The limits that an upper end of an interval exceeds, in words: with another seed the option may miss them.
+
+        They do not block the option. Empty without a simulation.
+        """
+        found = self.simulated.risks if self.simulated else ()
+        if self.must_survive and self.without_one is not None:
+            found += tuple(f"after the loss of one instance: {each}" for each in self.without_one.risks)
+        return found
 
     @property
     def loaders(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapreplace
 from typing import TYPE_CHECKING
 
@@ -53,8 +53,11 @@ class SimulatedFigures:
         p95_interval: Interval of the 95th percentile, seconds.
         p99_interval: Interval of the 99th percentile, seconds.
         loaders: Utilisation of the loader slots of the shared endpoint at the peak, 0 to 1; 0 without one.
+        loaders_interval: Interval of that utilisation.
         blockers: The limits of the SLO that the simulation exceeds, in words.
         overloads: That the use of the loader slots is over its limit, in words; else empty.
+        risks: The limits that the upper end of an interval exceeds, in words: of the use of the loader slots and of
+            all that the SLO limits. If it is empty, other seeds meet the limits too, in most cases.
     """
 
     requests: int
@@ -70,8 +73,10 @@ class SimulatedFigures:
     p95_interval: tuple[float, float]
     p99_interval: tuple[float, float]
     loaders: float
+    loaders_interval: tuple[float, float]
     blockers: tuple[str, ...]
     overloads: tuple[str, ...]
+    risks: tuple[str, ...]
 
 
 def simulate_layout(
@@ -138,6 +143,7 @@ def simulate_layout(
     return attrs.evolve(
         found[0],
         loaders=float(np.average([each.loaders or 0.0 for each in found], weights=[_span(each) for each in found])),
+        loaders_of_runs=tuple(each.loaders or 0.0 for each in found),
         runs=np.repeat(np.arange(len(found)), [len(each.times) - each.skip for each in found]),
         times=times,
         latency=latency,
@@ -292,6 +298,8 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
     rate = float(cold.mean())
     # Without any cold request, the rule of three.
     spread = _half(cold, runs) if cold.any() else 3.0 / len(cold)
+    assumptions, loaders = assumptions or Assumptions(), result.loaders or 0.0
+    around = _loader_spread(result, np.isin(kinds, (DISK, S3)), runs)
     found = SimulatedFigures(
         requests=len(latency),
         runs=len(np.unique(runs)),
@@ -305,11 +313,29 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
         cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
         p95_interval=_interval(answered, runs[counted], 0.95),
         p99_interval=_interval(answered, runs[counted], 0.99),
-        loaders=result.loaders or 0.0,
+        loaders=loaders,
+        loaders_interval=(max(0.0, loaders - around), loaders + around),
         blockers=(),
-        overloads=overloaded_loaders(result.loaders or 0.0, assumptions or Assumptions()),
+        overloads=overloaded_loaders(loaders, assumptions),
+        risks=(),
     )
-    return attrs.evolve(found, blockers=missed(slo, found))
+    upper = attrs.evolve(found, cold_rate=found.cold_interval[1], p95=found.p95_interval[1], p99=found.p99_interval[1])
+    for name, which, share in (
+        ("p50", counted, 0.5), ("warm_p95", kinds == HIT, 0.95), ("cold_p95", cold, 0.95),
+    ):  # fmt: skip
+        if getattr(slo, name) is not None and which.any():
+            upper = attrs.evolve(upper, **{name: _interval(latency[which], runs[which], share)[1]})
+    risks = overloaded_loaders(found.loaders_interval[1], assumptions, verb="may be")
+    return attrs.evolve(found, blockers=missed(slo, found), risks=(*risks, *missed(slo, upper, verb="may be")))
+
+
+def _loader_spread(result: SimulationResult, started: npt.NDArray[np.bool_], runs: Ints) -> float:
+    """Return half the interval of the use of the loader slots: from the runs, or from the number of loads in batches."""
+    if len(result.loaders_of_runs) >= 3:
+        return _half_of([np.array([each]) for each in result.loaders_of_runs])
+    if not result.loaders or not started.any():
+        return 0.0
+    return result.loaders * _half(started, runs) / float(started.mean())
 
 
 def _half(happened: npt.NDArray[np.bool_], runs: Ints) -> float:
@@ -320,7 +346,7 @@ def _half(happened: npt.NDArray[np.bool_], runs: Ints) -> float:
     return max(half, _half_of(each_run)) if 3 <= len(each_run) < _BATCHES else half
 
 
-def _half_of(parts: list[npt.NDArray[np.bool_]]) -> float:
+def _half_of(parts: Sequence[npt.NDArray[np.bool_] | Floats]) -> float:
     from scipy.special import stdtrit
 
     if len(parts) < 2:

@@ -81,6 +81,7 @@ def row(name: str, option: HostingOption) -> dict[str, Any]:
         "vCPUs": option.estimate.cpu,
         "meets the SLO": option.meets,
         "blocked by": "; ".join(option.blockers),
+        "may exceed": "; ".join(option.risks) if option.meets else "",
     }
 
 

@@ -41,6 +41,7 @@ class SimulationResult:
         runs: Independent run of each call, ascending from 0; None (the default) if all calls are of one run.
         loaders: Utilisation of the loader slots at the peak, 0 to 1; only the simulations of a plan have it. Default
             None.
+        loaders_of_runs: The same of each run; empty (the default) if all calls are of one run.
     """
 
     times: Floats
@@ -55,6 +56,7 @@ class SimulationResult:
     engine: str
     runs: Ints | None = None
     loaders: float | None = None
+    loaders_of_runs: tuple[float, ...] = ()
 
     def share(self, *kinds: int) -> float:
         """Return the share of calls with one of these outcomes.
