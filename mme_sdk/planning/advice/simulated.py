@@ -319,18 +319,26 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
         overloads=overloaded_loaders(loaders, assumptions),
         risks=(),
     )
-    upper = attrs.evolve(found, cold_rate=found.cold_interval[1], p95=found.p95_interval[1], p99=found.p99_interval[1])
-    for name, which, share in (
-        ("p50", counted, 0.5), ("warm_p95", kinds == HIT, 0.95), ("cold_p95", cold, 0.95),
-    ):  # fmt: skip
-        if getattr(slo, name) is not None and which.any():
-            upper = attrs.evolve(upper, **{name: _interval(latency[which], runs[which], share)[1]})
+
+    def end(value: float, limit: float | None, which: npt.NDArray[np.bool_], share: float) -> float:
+        """Return the upper end of the interval of a quantile; the value itself if that is not needed."""
+        return _interval(latency[which], runs[which], share)[1] if limit is not None and which.any() else value
+
+    upper = attrs.evolve(
+        found,
+        cold_rate=found.cold_interval[1],
+        p50=end(p50, slo.p50, counted, 0.5),
+        p95=found.p95_interval[1],
+        p99=found.p99_interval[1],
+        warm_p95=end(found.warm_p95, slo.warm_p95, kinds == HIT, 0.95),
+        cold_p95=end(found.cold_p95, slo.cold_p95, cold, 0.95),
+    )
     risks = overloaded_loaders(found.loaders_interval[1], assumptions, verb="may be")
     return attrs.evolve(found, blockers=missed(slo, found), risks=(*risks, *missed(slo, upper, verb="may be")))
 
 
 def _loader_spread(result: SimulationResult, started: npt.NDArray[np.bool_], runs: Ints) -> float:
-    """Return half the interval of the use of the loader slots: from the runs, or from the number of loads in batches."""
+    """Return half the interval of the use of the loader slots, from the runs or from the loads of the batches."""
     if len(result.loaders_of_runs) >= 3:
         return _half_of([np.array([each]) for each in result.loaders_of_runs])
     if not result.loaders or not started.any():
