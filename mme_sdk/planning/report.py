@@ -122,7 +122,7 @@ def text(
     lines += ["", f"{estimated:,} layouts were estimated by formula. The best one under other conditions, simulated:"]
     for case in what_ifs.to_dict("records"):
         verdict = "meets the SLO" if case["meets the SLO"] else case["blocked by"]
-        verdict += f"; {case['may exceed']}" if case["may exceed"] else ""
+        verdict += f"; with other seeds, {case['may exceed']}" if case["may exceed"] else ""
         how = "" if case["simulated"] else " (by formula)"
         lines.append(
             f"  {case['case']:<28} {case['cold rate']:>7.2%} cold, p99 {seconds(case['p99']):>7}{how}: {verdict}"

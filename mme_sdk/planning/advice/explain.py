@@ -244,6 +244,7 @@ def fragile(best: HostingOption, sensitivity: pd.DataFrame) -> tuple[str, ...]:
         if seconds(best.p99) == seconds(row["p99"]):
             what = f"the p99 is {seconds(best.p99)} as before"
         met = "the SLO is still met" if row["meets the SLO"] else f"the SLO is not met: {row['blocked by']}"
+        met += f"; with other seeds, {row['may exceed']}" if row["may exceed"] else ""
         lines.append(f"Fragile: with {row['case']}, {what}; {met}.")
     return tuple(lines)
 
