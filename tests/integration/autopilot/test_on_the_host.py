@@ -67,7 +67,7 @@ def trace(calls: int, *, minutes: int = 60, seed: int = 1) -> tuple[np.ndarray, 
     return at, models
 
 
-def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Flight:
+def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1, cold_share: float = 0.02) -> Flight:
     """Send the calls, and step the autopilot at each minute of the trace, or at each second or third of them.
 
     With `seconds`, the calls arrive at their times within so many seconds. Without, each waits for the one before.
@@ -110,7 +110,7 @@ def fly(tmp_path, calls: int, *, seconds: float | None, every: int = 1) -> Fligh
         )  # fmt: skip
         endpoint = client.endpoints.create(spec, timeout=120)
         pilot = Autopilot(
-            client, "flown", rule=Rule(goal=Goal(cold_share=0.02), packing=1.0),
+            client, "flown", rule=Rule(goal=Goal(cold_share=cold_share), packing=1.0),
             bounds=Bounds(smallest=1, largest=5, moves_per_hour=30), machine=machine,
             catalogue=Catalogue.uniform(memory_mb=10, load_seconds=0.2, service_ms=1),
             calls=lambda _: {moment: dict(counts) for moment, counts in seen.items()},
@@ -219,9 +219,9 @@ def test_an_afternoon_one_call_after_the_other_is_cold_as_simulated(tmp_path, ca
 
 @pytest.mark.slow
 def test_an_afternoon_under_fifty_calls_a_second_fails_no_call_and_is_cold_as_simulated(tmp_path):
-    flight = fly(tmp_path, 3000, seconds=60.0)
+    # So many cold calls are allowed that there are 200 loads: fewer would differ by chance by a fifth.
+    flight = fly(tmp_path, 3000, seconds=60.0, cold_share=0.3)
     check(flight, tmp_path)
     predicted = simulated(flight)
     print(f"{predicted:.2%} cold simulated, {flight.cold:.2%} seen, loads {flight.loading:.3f} s, {flight.changes}")
-    # 60 loads, each with the calls that wait for it, differ by chance by more than a fifth: one and a half points.
-    assert predicted == pytest.approx(flight.cold, rel=0.2, abs=0.015)
+    assert predicted == pytest.approx(flight.cold, rel=0.2)
