@@ -1,4 +1,4 @@
-"""MLflow finds the plugin `mme`, and a folder that MLflow wrote is read."""
+"""MLflow finds the deployment target `mme`."""
 
 from mlflow.deployments import get_deploy_client
 
