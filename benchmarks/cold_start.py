@@ -470,7 +470,7 @@ def main() -> None:
             lambda: herds(options.rounds, immediate=False) + herds(options.rounds, immediate=True),
         ),
         "fleet": (
-            "Simulated: a fleet that starts cold: 400 models, 4 instances with room for 50 each, 14 calls a second",
+            "Simulated: a fleet that starts cold: 400 models, 4 instances with space for 50 each, 14 calls a second",
             collapses,
         ),
     }

@@ -73,7 +73,7 @@ def _files_problem(files: Sequence[str], profile: Profile, *, multi_model: bool)
 
 
 def _defined(source: bytes | None) -> set[str] | None:
-    """Return the names that a script defines at its top; None if that cannot be told."""
+    """Return the names that a script defines at its top; None if they are not known."""
     if source is None:
         return None
     try:

@@ -11,7 +11,7 @@ __all__ = ["MAX_BYTES", "MAX_ENTRIES", "Tree", "shown"]
 
 MAX_BYTES = 64 << 30  # of the uncompressed tar
 MAX_ENTRIES = 100_000
-_MAX_PATH = 1024  # bytes; leaves room for the target folder within the limit of operating systems
+_MAX_PATH = 1024  # bytes; leaves space for the target folder within the limit of operating systems
 _MAX_PART = 255  # bytes, the limit of common file systems
 _MAX_DEPTH = 100
 _MEAN_PATH = 256  # largest mean size of a path, in bytes

@@ -56,7 +56,7 @@ class Reply(Shown, Generic[T]):
         model: Target model. None on a single-model endpoint.
         endpoint: Name of the endpoint.
         history: The requests of the call, in order.
-        cold: Whether the call met a model that was not loaded. None if this cannot be told: SageMaker does not say it
+        cold: Whether the call met a model that was not loaded. None if this is not known: SageMaker does not say it
             of a request that it held until the model was loaded.
         latency: Seconds from the call to the response, waits included.
         variant: Production variant that responded. None if unknown.

@@ -31,9 +31,9 @@ def head_object(params: dict[str, Any], *, model: str | None = None) -> Flow[dic
             owner = {name: value for name, value in params.items() if name in ("ExpectedBucketOwner", "RequestPayer")}
             listing = {"Bucket": params["Bucket"], "Prefix": params["Key"], "MaxKeys": 1, **owner}
             yield Call(service="s3", operation="list_objects_v2", params=listing, model=model)
-        except (AccessDeniedError, ConfigurationError) as told:
-            if told.code != "AccessDenied":
-                raise told from None
+        except (AccessDeniedError, ConfigurationError) as found:
+            if found.code != "AccessDenied":
+                raise found from None
         except MMEError:
             pass
         raise

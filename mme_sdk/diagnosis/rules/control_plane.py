@@ -123,7 +123,7 @@ def _out_of_reach(
         if len(filled) < 3:
             return None
         most, source, certain = max(filled), "CloudWatch InvocationsPerInstance and CPUUtilization", 0.8
-        if policy.target < 1.2 * most:  # leaves room for the error of the extrapolation
+        if policy.target < 1.2 * most:  # leaves a margin for the error of the extrapolation
             return None
     else:
         return None

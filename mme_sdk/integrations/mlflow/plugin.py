@@ -96,7 +96,7 @@ class MMEDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflow 
     def delete_deployment(
         self, name: str, config: Mapping[str, Any] | None = None, endpoint: str | None = None
     ) -> None:
-        """Delete a deployment and all versions of its model. Nothing happens if there is none.
+        """Delete a deployment and all versions of its model. Do nothing if the model does not exist.
 
         Args:
             name: Name of the deployment.

@@ -46,11 +46,11 @@ def supervise(argv: Sequence[str], environment: Mapping[str, str], *, scratch: s
     process = subprocess.Popen(processes.die_with_parent(argv), env=dict(environment), stdin=subprocess.DEVNULL)
     watched = [read, sys.stdin.fileno()]
     try:
-        told = False
+        informed = False
         while process.poll() is None:
-            if stops and not told:
+            if stops and not informed:
                 process.terminate()
-                told = True
+                informed = True
             ready, _, _ = select.select(watched, [], [])
             if read in ready:
                 os.read(read, 512)

@@ -386,7 +386,7 @@ def _includes_load(took: float, endpoint: EndpointMemory) -> bool:
 def was_cold(
     memory: Memory, request: InvokeRequest, model: ModelMemory, *, answered_before: bool, took: float
 ) -> bool | None:
-    """Return whether an answered call met a model that was not loaded; None if this cannot be told.
+    """Return whether an answered call met a model that was not loaded; None if this is not known.
 
     Args:
         memory: Has the load times.

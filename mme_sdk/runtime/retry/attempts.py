@@ -142,7 +142,7 @@ class Attempts:
 
     @property
     def cold(self) -> bool | None:
-        """Whether the call met a model that was not loaded; None if this cannot be told.
+        """Whether the call met a model that was not loaded; None if this is not known.
 
         SageMaker says so only if it does not hold the request until the model is loaded. A model was loaded if it
         answered before and the whole call took less time than a load. Anything else can be a load or a slow answer.

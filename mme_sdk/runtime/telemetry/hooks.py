@@ -112,7 +112,7 @@ class CallCompleted:
         endpoint: Name of the endpoint.
         model: The target model; None on a single-model endpoint.
         attempts: Number of requests.
-        cold: Whether the call met a model that was not loaded; None if this cannot be told.
+        cold: Whether the call met a model that was not loaded; None if this is not known.
         took: Seconds since the call began.
         variant: Production variant that answered, if SageMaker named it.
         received_bytes: Size of the answer in bytes.

@@ -209,9 +209,9 @@ def test_an_afternoon_one_call_after_the_other_is_cold_as_simulated(tmp_path, ca
     assert predicted == pytest.approx(flight.cold, rel=0.2)
     assert main(["autopilot", "explain", "flown", "--journal", str(tmp_path / "journal"), "--hours", "1e6",
                  "--repeat"]) == 0  # fmt: skip
-    told = capsys.readouterr().out
-    assert "flown/AllTraffic: grow, 1 →" in told
-    assert "19 of 19 decisions are the same when they are repeated" in told
+    reported = capsys.readouterr().out
+    assert "flown/AllTraffic: grow, 1 →" in reported
+    assert "19 of 19 decisions are the same when they are repeated" in reported
     assert main(["autopilot", "explain", "flown", "--journal", str(tmp_path / "journal"), "--hours", "1e6",
                  "--json"]) == 0  # fmt: skip
     assert json.loads(capsys.readouterr().out)[0]["action"] == "grow"

@@ -55,9 +55,9 @@ def test_a_dry_run_changes_nothing_and_leaves_a_record_in_s3(client, local, monk
     for name, value in local.environ().items():
         monkeypatch.setenv(name, value)
     assert main(["autopilot", "explain", "piloted", "--journal", "s3://piloted/journal/", "--repeat"]) == 0
-    told = capsys.readouterr().out
-    assert "grow, 1 → 3" in told
-    assert "1 of 1 decisions are the same" in told
+    reported = capsys.readouterr().out
+    assert "grow, 1 → 3" in reported
+    assert "1 of 1 decisions are the same" in reported
 
 
 def test_a_new_process_goes_on_where_the_journal_ends_and_reads_no_older_decision(client, local, monkeypatch):

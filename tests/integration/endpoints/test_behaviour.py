@@ -126,11 +126,16 @@ def test_a_failed_creation_says_why_and_leaves_nothing(collection, aws, name):
 
 def test_wait_is_bounded_and_tells_its_history(collection, plane, name):
     handle = collection.create(multi(name), wait=False)
-    told: list[Progress] = []
+    reported: list[Progress] = []
     with pytest.raises(WaitTimeoutError) as caught:
-        handle.wait(0.001, progress=told.append)
+        handle.wait(0.001, progress=reported.append)
     assert caught.value.history[0][1] == "Creating"
-    assert (told[0].operation, told[0].subject, told[0].status, told[0].timeout) == ("wait", name, "Creating", 0.001)
+    assert (reported[0].operation, reported[0].subject, reported[0].status, reported[0].timeout) == (
+        "wait",
+        name,
+        "Creating",
+        0.001,
+    )
     handle.wait(20)
 
 

@@ -263,14 +263,14 @@ def play(aws: Aws, name: str, scene: str, seed: int) -> None:
         history(aws, name)
     clients = [Client(aws, flow) for flow in SCENES[scene](name)]
     order = shuffled(seed, *clients)
-    told = (order, [(one.error, one.said) for one in clients])
+    reported = (order, [(one.error, one.said) for one in clients])
     for one in clients:
-        assert one.error is None or isinstance(one.error, (ConflictError, EndpointNotFoundError)), told
-        assert getattr(one.error, "__notes__", []) == [] or isinstance(one.error, ConflictError), told
+        assert one.error is None or isinstance(one.error, (ConflictError, EndpointNotFoundError)), reported
+        assert getattr(one.error, "__notes__", []) == [] or isinstance(one.error, ConflictError), reported
     try:
         check_whole(aws, name)
     except (AssertionError, MMEError) as error:
-        raise AssertionError(told) from error
+        raise AssertionError(reported) from error
 
 
 @pytest.mark.parametrize(("scene", "seed"), pairs(SCENES, range(3)))

@@ -243,9 +243,9 @@ def test_gpu_instances_need_a_cuda_device_or_a_word(hosted: Hosted, monkeypatch:
 
     async def placed(bench: Bench) -> None:
         await deploy(bench, instances=2)
-        (told,) = {(await bench.invoke("a.tar.gz", "1", content_type="application/json")).body for _ in range(3)}
-        assert json.loads(told)[0] in ("0", "3")
-        assert json.loads(told)[1] == "0"
+        (reported,) = {(await bench.invoke("a.tar.gz", "1", content_type="application/json")).body for _ in range(3)}
+        assert json.loads(reported)[0] in ("0", "3")
+        assert json.loads(reported)[1] == "0"
         assert "(507)" in error(await bench.invoke("a.tar.gz", '"cuda"', content_type="application/json"))[2]
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -148,12 +148,12 @@ def test_traffic_shifts_step_by_step_and_back_when_the_gate_raises(hosted: Hoste
 
 
 def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
-    told: dict[str, list[float]] = defaultdict(list)
+    reported: dict[str, list[float]] = defaultdict(list)
     progress = Progress()
 
     def measure(metric: str, endpoint: str, variant: str, value: float) -> None:
         assert (endpoint, variant) == ("e", "AllTraffic")
-        told[metric].append(value)
+        reported[metric].append(value)
         progress.happened()
 
     async def scenario(bench: Bench) -> None:
@@ -165,12 +165,12 @@ def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
         await bench.invoke("b.tar.gz")
         await bench.invoke("absent.tar.gz")
         await bench.invoke("../refused")
-        assert told["Invocations"] == [1] * 4
-        assert told["InvocationsPerInstance"] == [1.0] * 4
-        assert told["ModelCacheHit"] == [0, 1, 0]
-        assert told["Invocation5XXErrors"] == [0, 1, 0, 0]
-        assert told["Invocation4XXErrors"] == [0, 0, 0, 0]
-        assert told["InvocationModelErrors"] == [0, 1, 0, 0]
+        assert reported["Invocations"] == [1] * 4
+        assert reported["InvocationsPerInstance"] == [1.0] * 4
+        assert reported["ModelCacheHit"] == [0, 1, 0]
+        assert reported["Invocation5XXErrors"] == [0, 1, 0, 0]
+        assert reported["Invocation4XXErrors"] == [0, 0, 0, 0]
+        assert reported["InvocationModelErrors"] == [0, 1, 0, 0]
         for metric, count in (
             ("ModelDownloadingTime", 2),
             ("ModelLoadingTime", 2),
@@ -179,15 +179,15 @@ def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
             ("ModelLatency", 3),
             ("OverheadLatency", 3),
         ):
-            assert len(told[metric]) == count, metric
-            assert all(0 < value < 30e6 for value in told[metric]), metric
-        assert told["OverheadLatency"][0] > told["ModelLoadingWaitTime"][0]
-        await progress.until(lambda: told["LoadedModelCount"])
+            assert len(reported[metric]) == count, metric
+            assert all(0 < value < 30e6 for value in reported[metric]), metric
+        assert reported["OverheadLatency"][0] > reported["ModelLoadingWaitTime"][0]
+        await progress.until(lambda: reported["LoadedModelCount"])
         await bench.hosting.close()
-        assert set(told["LoadedModelCount"]) <= {0.0, 1.0}
-        assert told["MemoryUtilization"][-1] == 100  # of a memory smaller than the container itself
-        assert 0 < told["DiskUtilization"][-1] < 100
-        assert all(0 <= value <= 1000 for value in told["CPUUtilization"])
+        assert set(reported["LoadedModelCount"]) <= {0.0, 1.0}
+        assert reported["MemoryUtilization"][-1] == 100  # of a memory smaller than the container itself
+        assert 0 < reported["DiskUtilization"][-1] < 100
+        assert all(0 <= value <= 1000 for value in reported["CPUUtilization"])
 
     from tests.support.hosting.harness import UNLIMITED
 

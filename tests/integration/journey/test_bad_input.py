@@ -1,4 +1,4 @@
-"""What users get wrong is told clearly, as early as it can be known, and loses nothing."""
+"""What users get wrong is reported clearly, as early as it can be known, and loses nothing."""
 
 import socket
 

@@ -79,13 +79,13 @@ def test_the_image_of_many_models(models: ModelRegistry, build: Path) -> None:
 def test_many_and_their_progress(models: ModelRegistry, model: Model) -> None:
     sources = {f"m{number}": model(os.urandom(1000), f"dir{number}") for number in range(20)}
     sources["big"] = model(os.urandom(upload.PART + 100_000), "big")
-    told: list[Progress] = []
-    found = models.register_many(sources, progress=told.append)
+    reported: list[Progress] = []
+    found = models.register_many(sources, progress=reported.append)
     assert [one.name for one in found] == list(sources)
     assert all(models.get(one.name, one.version).sha256 == one.sha256 for one in found[-2:])
-    assert [one.done for one in told] == sorted(one.done for one in told)
-    assert (told[-1].done, told[-1].total) == (21, 21)
-    assert told[-1].size == sum(one.size or 0 for one in found)
+    assert [one.done for one in reported] == sorted(one.done for one in reported)
+    assert (reported[-1].done, reported[-1].total) == (21, 21)
+    assert reported[-1].size == sum(one.size or 0 for one in found)
     assert models.register_many(sources) == [models.get(one.name, one.version) for one in found]
     assert models.register_many({}) == []
 
@@ -332,9 +332,9 @@ def test_parts_in_flight_are_bounded_over_all_models(
 def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:
     async def main() -> None:
         models = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/prod/")
-        told: list[Progress] = []
-        done = await models.sync(build, alias="live", progress=told.append)
-        assert (sorted(done.registered), told[-1].done) == (["a", "b.ubj", "c"], 3)
+        reported: list[Progress] = []
+        done = await models.sync(build, alias="live", progress=reported.append)
+        assert (sorted(done.registered), reported[-1].done) == (["a", "b.ubj", "c"], 3)
         assert len(await models.register_many({"a": build / "a", "d": build / "a"})) == 2
         assert (await models.verify("a", done.registered["a"])).name == "a"
         there = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/there/")

@@ -24,17 +24,21 @@ def test_registered_listed_verified_and_deleted(
     monkeypatch.setattr(upload, "PART", 5 << 20)
     (tmp_path / "big").write_bytes(bytes(6 << 20))  # in two parts
     (tmp_path / "größe +%20").write_bytes(b"x")
-    told: list[Progress] = []
+    reported: list[Progress] = []
     found = models.register(
-        "fraud", tmp_path, "v1", metadata={"run": "1"}, check_layout=False, compressed=False, progress=told.append
+        "fraud", tmp_path, "v1", metadata={"run": "1"}, check_layout=False, compressed=False, progress=reported.append
     )
-    assert (told[0].doing, told[-1].doing, told[-1].size) == ("packing", "uploading 6.3 MB", (6 << 20) + 1)
+    assert (reported[0].doing, reported[-1].doing, reported[-1].size) == ("packing", "uploading 6.3 MB", (6 << 20) + 1)
     assert models.register("fraud", tmp_path, "v1", check_layout=False, compressed=False).uri == found.uri
     (listed,) = models.list("fraud", compressed=False)
     assert listed == models.get("fraud", "v1", compressed=False)
     assert (listed.uri, listed.size, dict(listed.metadata)) == (found.uri, (6 << 20) + 1, {"run": "1"})
-    assert models.verify("fraud", "v1", compressed=False, progress=told.append) == listed
-    assert (told[-1].operation, told[-1].doing, told[-1].size) == ("verify", "reading of 6.3 MB", (6 << 20) + 1)
+    assert models.verify("fraud", "v1", compressed=False, progress=reported.append) == listed
+    assert (reported[-1].operation, reported[-1].doing, reported[-1].size) == (
+        "verify",
+        "reading of 6.3 MB",
+        (6 << 20) + 1,
+    )
     assert list(models.list()) == []
     for call in (models.get, models.verify):
         with pytest.raises(InvalidInputError, match="give the version of an uncompressed model"):

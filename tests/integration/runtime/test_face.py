@@ -1,4 +1,4 @@
-"""The room's public names."""
+"""The public names of the package."""
 
 from __future__ import annotations
 

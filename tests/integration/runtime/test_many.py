@@ -64,15 +64,15 @@ def test_or_as_completed(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
 def test_an_error_is_its_items_own(kind: str) -> None:
-    told: list[Progress] = []
+    reported: list[Progress] = []
     results = collect(
-        ["a", "bad", "b"], kind, reports=reporting(told.append, "invoke_many", "scoring", unit="item", total=3)
+        ["a", "bad", "b"], kind, reports=reporting(reported.append, "invoke_many", "scoring", unit="item", total=3)
     )
     assert [result.error is None for result in results] == [True, False, True]
     with pytest.raises(ModelInputError):
         results[1].value  # noqa: B018
-    assert [(seen.done, seen.failed) for seen in told if seen.done] == [(1, 0), (2, 1), (3, 1)]
-    assert {(seen.operation, seen.unit, seen.total) for seen in told} == {("invoke_many", "item", 3)}
+    assert [(seen.done, seen.failed) for seen in reported if seen.done] == [(1, 0), (2, 1), (3, 1)]
+    assert {(seen.operation, seen.unit, seen.total) for seen in reported} == {("invoke_many", "item", 3)}
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])

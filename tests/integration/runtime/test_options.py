@@ -395,9 +395,9 @@ def _checkpoint(subject: Subject, method: str, folder: Path, monkeypatch: pytest
 
 
 def _progress(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Progress] = []
-    subject.call(method, progress=told.append)
-    assert [(seen.done, seen.failed, seen.total) for seen in told if seen.done] == [(1, 0, 1)]
+    reported: list[Progress] = []
+    subject.call(method, progress=reported.append)
+    assert [(seen.done, seen.failed, seen.total) for seen in reported if seen.done] == [(1, 0, 1)]
 
 
 def _rows_per_call(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ class Workers:
     def __init__(self, world: World, count: int, **config: Any) -> None:
         environ = world.host.environ()
         urls = dict(world.host.endpoint_urls)
-        told = {
+        reported = {
             "key": environ["AWS_ACCESS_KEY_ID"],
             "secret": environ["AWS_SECRET_ACCESS_KEY"],
             "urls": urls,
@@ -41,7 +41,7 @@ class Workers:
         }
         self.processes = [
             subprocess.Popen(
-                [sys.executable, "-m", "tests.support.runtime.shared_worker", json.dumps(told)],
+                [sys.executable, "-m", "tests.support.runtime.shared_worker", json.dumps(reported)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,

@@ -1,4 +1,4 @@
-"""An embedded SageMaker whose models load as slowly as they are told to, and say what they did."""
+"""An embedded SageMaker whose models load as slowly as a test sets, and say what they did."""
 
 from __future__ import annotations
 

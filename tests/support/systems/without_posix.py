@@ -125,14 +125,14 @@ def host(folder: str) -> None:
         with pytest.raises(ConfigurationError, match=REFUSAL):
             importlib.import_module("mme_sdk.local")
 
-    def told(*command: str) -> None:
+    def run_command(*command: str) -> None:
         with contextlib.redirect_stderr(io.StringIO()) as said:
             assert run(command) == 1
         assert REFUSAL in said.getvalue(), said.getvalue()
 
     attempt("mme_sdk.local", imported)
-    attempt("mme local up", lambda: told("local", "up"))
-    attempt("mme local reset", lambda: told("local", "reset", folder))
+    attempt("mme local up", lambda: run_command("local", "up"))
+    attempt("mme local reset", lambda: run_command("local", "reset", folder))
 
 
 if __name__ == "__main__":

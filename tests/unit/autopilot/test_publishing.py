@@ -254,14 +254,14 @@ def test_what_an_update_detached_is_attached_again_and_the_decision_says_so(worl
     frozen = flown.step()
     assert (frozen.action, list(world.store.all("scaling-policy"))) == ("freeze", [])
     world.status = "InService"
-    told = flown.decide()
-    assert told.reasons[0] == (
+    reported = flown.decide()
+    assert reported.reasons[0] == (
         "the step policy is not attached any more, for example because of an update: it is attached again"
     )
     assert list(world.store.all("scaling-policy")) == []  # decide() changes nothing
     again = pilot(world, journal=tmp_path / "journal")  # another process, as a scheduled job is
     found = again.step()
-    assert found.reasons[0] == told.reasons[0]
+    assert found.reasons[0] == reported.reasons[0]
     assert found.repeat().to_dict() == found.to_dict()
     assert sorted(action["ScheduledActionName"] for _, action in world.store.all("scheduled-action")) == limits
     assert again.step().observed.detached is None

@@ -29,23 +29,25 @@ def test_nothing_is_shown_unasked(nothing: Any, capsys: pytest.CaptureFixture[st
 
 
 def test_a_function_is_called_with_sums() -> None:
-    told: list[Progress] = []
-    with reporting(told.append, "register_many", "s3://a/b/", unit="model", total=3, timeout=60, now=Clock()) as report:
+    reported: list[Progress] = []
+    with reporting(
+        reported.append, "register_many", "s3://a/b/", unit="model", total=3, timeout=60, now=Clock()
+    ) as report:
         assert report is not None
         report(doing="packing")
         report(size=10, model="a", model_done=10, model_total=15)
         report(size=5, model="a", model_done=5, model_total=15)
         report(done=1, model="a")
         report(done=1, failed=1, doing="")
-    assert [(one.doing, one.done, one.failed, one.size, one.model_done) for one in told] == [
+    assert [(one.doing, one.done, one.failed, one.size, one.model_done) for one in reported] == [
         ("packing", 0, 0, 0, 0),
         ("packing", 0, 0, 10, 10),
         ("packing", 0, 0, 15, 15),
         ("packing", 1, 0, 15, 0),
         ("", 2, 1, 15, 0),
     ]
-    assert [one.elapsed for one in told] == [0.5, 1.0, 1.5, 2.0, 2.5]
-    assert {(one.operation, one.subject, one.unit, one.total, one.timeout) for one in told} == {
+    assert [one.elapsed for one in reported] == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert {(one.operation, one.subject, one.unit, one.total, one.timeout) for one in reported} == {
         ("register_many", "s3://a/b/", "model", 3, 60)
     }
 

@@ -216,17 +216,17 @@ def test_a_wait_says_what_it_waits_for(answer, doing):
 
 
 def test_the_progress_of_a_wait():
-    told: list[Progress] = []
+    reported: list[Progress] = []
     watcher = Watcher(["Creating", staged(running=1), "InService"])
-    with reporting(told.append, "create", "scoring", timeout=900, now=watcher) as report:
+    with reporting(reported.append, "create", "scoring", timeout=900, now=watcher) as report:
         watcher.drive(until_settled("scoring", timeout=900, now=watcher, progress=report))
-    assert [(one.status, one.doing) for one in told] == [
+    assert [(one.status, one.doing) for one in reported] == [
         ("Creating", "provisioning"),
         ("Creating", "provisioning 1 of 2 instances"),
         ("InService", "InService"),
     ]
-    assert [round(one.elapsed, 2) for one in told] == [0, 0.2, 0.48]
-    assert {(one.operation, one.subject, one.timeout) for one in told} == {("create", "scoring", 900)}
+    assert [round(one.elapsed, 2) for one in reported] == [0, 0.2, 0.48]
+    assert {(one.operation, one.subject, one.timeout) for one in reported} == {("create", "scoring", 900)}
 
 
 def test_scarce_accelerators_are_replaced_batch_by_batch():
@@ -246,7 +246,7 @@ def variant(name: str, status: str | None) -> dict[str, Any]:
 
 
 def test_progress_says_what_happens_to_each_variant():
-    told: list[Progress] = []
+    reported: list[Progress] = []
     answers = [
         described("Creating", PendingDeploymentSummary={"ProductionVariants": [variant("A", "Creating")]}),
         described(
@@ -258,9 +258,9 @@ def test_progress_says_what_happens_to_each_variant():
         described("InService", ProductionVariants=[variant("A", None)]),
     ]
     watcher = Watcher(answers)
-    with reporting(told.append, "create", "scoring", now=watcher) as report:
+    with reporting(reported.append, "create", "scoring", now=watcher) as report:
         found = watcher.drive(until_settled("scoring", timeout=900, now=watcher, progress=report))
-    assert [one.doing for one in told] == [
+    assert [one.doing for one in reported] == [
         "provisioning",
         "baking: watching the alarms of the new fleet (B Deleting, A Baking)",
         "updating (A AWS adds this)",

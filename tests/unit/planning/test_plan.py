@@ -454,5 +454,5 @@ def test_volumes_are_those_of_aws_or_said_to_be_a_guess(name, gib, size, said):
     assert fleet_config(instance_types()[name], 1, given).volume_bytes == size
     load = Workload.zipf(100, rate=1.0)
     found = plan(load, catalogue=MODEL, prices={name: 0.1}, assumptions=given, requests=1000)
-    told = [each for each in found.best.why if "a volume of" in each]
-    assert told == ([] if said is None else [f"Each shared instance is taken to have a volume of {said}."])
+    reported = [each for each in found.best.why if "a volume of" in each]
+    assert reported == ([] if said is None else [f"Each shared instance is taken to have a volume of {said}."])

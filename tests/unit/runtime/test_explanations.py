@@ -113,7 +113,7 @@ def test_streams_and_asynchronous_inference_look_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "content_type", "status", "message", "told"),
+    ("data", "content_type", "status", "message", "reported"),
     [
         ('{"a": 1}', "text/plain", 415, "unsupported", True),
         (b"[1]", "application/octet-stream", 415, "unsupported", True),
@@ -126,12 +126,12 @@ def test_streams_and_asynchronous_inference_look_too() -> None:
     ],
 )
 def test_json_that_was_sent_as_another_type_is_told(
-    data: Any, content_type: str, status: int, message: str, told: bool
+    data: Any, content_type: str, status: int, message: str, reported: bool
 ) -> None:
     kind = ModelInputError if status < 500 else ModelServerError
     error = kind("refused", original_status=status, original_message=message)
     explain_payload(error, data, content_type)
-    assert ("application/json" in (error.hint or "")) == told
+    assert ("application/json" in (error.hint or "")) == reported
 
 
 def test_a_wrong_secret_is_told_from_a_missing_permission() -> None:
@@ -139,8 +139,8 @@ def test_a_wrong_secret_is_told_from_a_missing_permission() -> None:
     denied = AccessDeniedError("Forbidden", code="403", hint="grant s3:GetObject")
     secret = AccessDeniedError("the signature does not match", code="SignatureDoesNotMatch")
     clock = ConfigurationError("this machine's clock differs", code="RequestTimeTooSkewed")
-    for told in (secret, clock):
-        assert perform(head_object(params), {"head_object": denied, "list_objects_v2": told})[0] is told
+    for reported in (secret, clock):
+        assert perform(head_object(params), {"head_object": denied, "list_objects_v2": reported})[0] is reported
     for untold in (AccessDeniedError("no", code="AccessDenied"), NotFoundError("no"), {}):
         error, made = perform(head_object(params), {"head_object": denied, "list_objects_v2": untold})
         assert error is denied
