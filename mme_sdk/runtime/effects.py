@@ -6,7 +6,7 @@ so all of them decide alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -15,7 +15,7 @@ from mme_sdk._flows.effects import Effect, Flow
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["Resolve", "RunFlow", "Send", "Wait", "Waitable"]
+__all__ = ["Resolve", "RunFlow", "Send", "Wait", "Waitable", "acquire", "release"]
 
 
 class Waitable(Protocol):
@@ -82,3 +82,41 @@ class Resolve(Effect):
     store: ModelStore | AsyncModelStore
     reference: str
     key: str | None = None
+
+
+def acquire(flow: Flow[Any], undo: Callable[[], Flow[None]]) -> Flow[Any]:
+    """Acquire something that others see. An interruption undoes it, because nobody would learn that it was acquired.
+
+    Args:
+        flow: Acquires it.
+        undo: Makes a flow that releases it, or does nothing if it was not acquired.
+
+    Returns:
+        A flow with the result of `flow`.
+    """
+    try:
+        return (yield RunFlow(flow))
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:
+        yield RunFlow(undo())
+        raise
+
+
+def release(flows: Sequence[Callable[[], Flow[None]]]) -> Flow[None]:
+    """Release what others see. What an interruption leaves is released as its clean-up.
+
+    Args:
+        flows: Each makes a flow that releases something, and can run twice.
+    """
+    left = list(flows)
+    try:
+        while left:
+            yield RunFlow(left[0]())
+            left.pop(0)
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:
+        for make in left:
+            yield RunFlow(make())
+        raise

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from mme_sdk._flows.effects import Flow
 from mme_sdk.protocols import AsyncClock, Clock, Rng
@@ -11,7 +12,7 @@ from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes
 from mme_sdk.runtime.cold_start.memory import EndpointMemory, Memory, ModelMemory
 from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from mme_sdk.runtime.cold_start.single_flight import Role
-from mme_sdk.runtime.effects import RunFlow, Wait
+from mme_sdk.runtime.effects import RunFlow, Wait, acquire, release
 from mme_sdk.runtime.telemetry.hooks import ColdStartSeen, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -224,14 +225,16 @@ class ColdStartWait:
         self._release_permit(None)
         slot, self._slot = self._slot, None
         self._waiter.leave()
-        leases = self._memory.leases
+        leases, slots, model = self._memory.leases, self._memory.slots, (self._endpoint.name, self._target)
+        held: list[Callable[[], Flow[None]]] = []
         if leases is not None and flight.leased and flight.ended:
             # Keep the lease until the flight ends. Otherwise other processes send together with the released callers.
             flight.leased = False
-            yield RunFlow(leases.release(self._endpoint.name, self._target))
-        if slot is not None and self._memory.slots is not None:
-            free = self._memory.slots.free_slot(self._endpoint.name, self._target, verdict=self._verdict, epoch=slot)
-            yield RunFlow(free)
+            held.append(partial(leases.release, *model))
+        if slot is not None and slots is not None:
+            held.append(partial(slots.free_slot, *model, verdict=self._verdict, epoch=slot))
+        if held:
+            yield from release(held)
 
     def ready_in(self) -> float | None:
         """Return the estimated seconds until the model is loaded; None if nothing is known of its load time."""
@@ -312,8 +315,9 @@ class ColdStartWait:
         if leases is None:
             flight.leased = True
             return
-        seconds = self._read_timeout + _LEASE_RESERVE
-        flight.leased = yield RunFlow(leases.acquire(self._endpoint.name, self._target, seconds=seconds))
+        seconds, model = self._read_timeout + _LEASE_RESERVE, (self._endpoint.name, self._target)
+        acquired = leases.acquire(*model, seconds=seconds)
+        flight.leased = yield from acquire(acquired, partial(leases.release, *model))
         if not flight.leased:
             yield self._poll(self._ends - self._clock.monotonic())
 
@@ -328,8 +332,9 @@ class ColdStartWait:
         if slots is None:
             return True
         seconds, began = self._read_timeout + _LEASE_RESERVE, self._waiter.flight.cold_since is not None
-        taken = slots.take_slot(self._endpoint.name, self._target, seconds=seconds, forced=began)
-        self._slot = yield RunFlow(taken)
+        model = (self._endpoint.name, self._target)
+        taken = slots.take_slot(*model, seconds=seconds, forced=began)
+        self._slot = yield from acquire(taken, partial(slots.free_slot, *model, verdict=0, epoch=0))
         if self._slot is None:
             yield self._poll(left)
         return self._slot is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any, Protocol
@@ -43,6 +43,7 @@ _ONE_VALUE = (
     "x-amzn-requestid",
 )  # urllib3 joins values of repeated headers by a comma
 _CONTROL = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_GRACE = 1.0  # seconds for interrupted calls to end; only name look-up and a TLS handshake take that long
 
 
 class Sender(Protocol):
@@ -68,12 +69,17 @@ class _StartedCall:
     future: Future[Any]
     scope: CancelScope
 
-    def timed_out(self) -> NotSentError | OutcomeUnknownError:
-        """Return the error for a call after its time-out. Its thread ends when its connection is closed."""
-        name = self.request.endpoint
-        facts: ErrorFacts = {"endpoint": name, "model": self.request.target_model}
+    def end(self, ending: set[Future[Any]]) -> None:
+        """Interrupt the call. Its future is in `ending` until its thread has closed the connection."""
+        ending.add(self.future)
+        self.future.add_done_callback(ending.discard)
         self.call.give_up()
         self.scope.cancel()
+
+    def timed_out(self) -> NotSentError | OutcomeUnknownError:
+        """Return the error for a call after its time-out."""
+        name = self.request.endpoint
+        facts: ErrorFacts = {"endpoint": name, "model": self.request.target_model}
         if not self.call.sent:
             return NotSentError(
                 f"{name}: the request was not sent within {self.seconds:.3g} s; credentials and signing took all of it",
@@ -104,6 +110,7 @@ class BotocoreTransport:
         self.reason = reason
         self._sender = sender
         self._closed = threading.Event()
+        self.ending: set[Future[Any]] = set()  # of interrupted calls whose threads have not ended
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{f', since {self.reason}' if self.reason else ''}>"
@@ -116,9 +123,10 @@ class BotocoreTransport:
             with scope.waking(started.scope.cancel) if scope is not None else nullcontext():
                 raw = result_of(started.future, started.expires_at)
         except TimeoutError:
+            started.end(self.ending)
             raise started.timed_out() from None
         except BaseException:
-            started.scope.cancel()
+            started.end(self.ending)
             raise
         return self.finish(request, raw)
 
@@ -170,8 +178,12 @@ class BotocoreTransport:
         raise unknown
 
     def close(self) -> None:
-        """Reject further calls. The connections belong to the boto3 client and are closed with it."""
+        """Reject further calls, and wait until interrupted calls have closed their connections, for at most a second.
+
+        The other connections belong to the boto3 client and are closed with it.
+        """
         self._closed.set()
+        wait(list(self.ending), timeout=_GRACE)
 
 
 def _fault(raw: Any) -> str | None:
@@ -224,12 +236,19 @@ class AsyncBotocoreTransport:
         try:
             raw = await async_result_of(started.future, started.expires_at)
         except TimeoutError:
+            started.end(self._inner.ending)
             raise started.timed_out() from None
         except BaseException:
-            started.scope.cancel()  # end the thread of a cancelled task
+            started.end(self._inner.ending)
             raise
         return self._inner.finish(request, raw)
 
     async def close(self) -> None:
-        """Reject further calls. The connections belong to the boto3 client and are closed with it."""
-        self._inner.close()
+        """Reject further calls, and wait for interrupted ones; see `BotocoreTransport.close`."""
+        import asyncio
+
+        self._inner._closed.set()
+        if ending := [asyncio.wrap_future(one) for one in list(self._inner.ending)]:
+            ended, late = await asyncio.wait(ending, timeout=_GRACE)
+            for one in (*ended, *late):
+                one.cancel() or one.exception()
