@@ -138,8 +138,8 @@ yesterday: .venv/.dev ## The last release's tests of the public API on today's c
 	$(BIN)/python scripts/yesterday.py $(YESTERDAY)
 
 docs-publish: .venv-docs/.done ## Publish the pages of a version to the branch gh-pages: make docs-publish VERSION=1.2.3
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike deploy --push --update-aliases "$(VERSION)" latest
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike set-default --push latest
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --push --update-aliases "$(VERSION)" latest
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mike set-default --push latest
 
 docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk
