@@ -7,7 +7,11 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from typing import Any
 
+import pytest
+
+from mme_sdk.local.hosting.instances import multi_model
 from mme_sdk.local.hosting_interface import Invocation
 from tests.support.gates import Gate
 from tests.support.hosting.harness import ECHO, UNLIMITED, Bench, error
@@ -188,7 +192,35 @@ def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) ->
     hosted(scenario, load_limit=0.4, isolate=False)
 
 
-def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(hosted: Hosted) -> None:
+def test_the_limit_of_the_wait_for_a_load_does_not_limit_the_check_of_s3(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.upload("models/a.tar.gz")
+        await bench.deploy()
+        while (answer := await bench.invoke("a.tar.gz")).status == 429:
+            pass
+        assert answer.body == b"a:hi"
+        store, loop = bench.hosting.variant("e", "AllTraffic").shared.store, asyncio.get_running_loop()
+        size, checked = store.size, []
+
+        async def slow(*given: Any, **named: Any) -> int:
+            end = loop.time() + 0.02
+            while loop.time() < end:
+                await asyncio.sleep(0)
+            checked.append(given)
+            return await size(*given, **named)
+
+        store.size = slow  # type: ignore[method-assign]
+        assert (await bench.invoke("a.tar.gz")).body == b"a:hi"
+        assert checked
+
+    hosted(scenario, answer_limit=0.01, serve_deleted=False)
+
+
+def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(
+    hosted: Hosted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(multi_model, "_S3_LIMIT", 0.2)
+
     async def scenario(bench: Bench) -> None:
         async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()
@@ -202,7 +234,7 @@ def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(hosted: Host
             mute.close()
         assert error(await bench.invoke("a.tar.gz"))[:2] == (400, "ValidationError")  # nobody listens there
 
-    hosted(scenario, answer_limit=0.2)
+    hosted(scenario)
 
 
 def test_memory_and_volume_are_bounded_and_the_least_recently_used_leave(hosted: Hosted) -> None:

@@ -37,6 +37,8 @@ from mme_sdk.local.hosting_interface import VariantPlan
 
 __all__ = ["MultiModelVariant", "describe_error", "model_id"]
 
+_S3_LIMIT = 60.0  # seconds for the check that the archive of a model exists
+
 
 def describe_error(error: BaseException) -> str:
     """Return the type and text of an unexpected error, for a message."""
@@ -129,7 +131,7 @@ class MultiModelVariant(Variant):
         deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
         try:
             while True:
-                footprint = await self._footprint(target, deadline)
+                footprint = await self._footprint(target)
                 arrived = self._now()
                 commands = self.fleet.arrive(request, target, footprint, arrived)
                 if trace.hit is None:
@@ -243,20 +245,18 @@ class MultiModelVariant(Variant):
                     code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service."
                 )
 
-    async def _footprint(self, target: str, deadline: float) -> Footprint:
+    async def _footprint(self, target: str) -> Footprint:
         """Return the footprint of a model. Check that its archive exists unless an instance holds its files."""
         known = self._footprints.get(target)
         held = target in self._instances_by_model
         if known is not None and held and self.shared.settings.serve_deleted:
             return known
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout(_S3_LIMIT):
                 size = max(1, await self.shared.store.size(self._bucket, self._prefix + target, role=self.plan.role))
         except TimeoutError:
-            raise InvokeError(
-                code="InternalDependencyException",
-                message=f"S3 did not respond to the request for {self._prefix}{target} in time.",
-            ) from None
+            message = f"S3 did not respond to the request for {self._prefix}{target} in time."
+            raise InvokeError(code="InternalDependencyException", message=message) from None
         except (ObjectNotFoundError, S3Error) as error:
             raise validation_error(self._download_error(target, str(error) or "the object does not exist")) from error
         # Before the first extraction only the size of the archive is known.
