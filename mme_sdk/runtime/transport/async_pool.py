@@ -343,7 +343,9 @@ class AsyncConnectionPool:
         return None
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, expires_at: float, timeout: float) -> _Connection:
-        route, expires_at = self._route, min(expires_at, monotonic() + timeout)
+        route, began = self._route, monotonic()
+        timeout = max(0.0, min(timeout, expires_at - began))
+        expires_at = began + timeout
         addresses = self._resolver.addresses()
         if isinstance(addresses, Future):
             try:

@@ -320,7 +320,9 @@ class ConnectionPool:
             _close_all(self._idle)
 
     def _connect(self, expires_at: float, timeout: float) -> _Connection:
-        route, expires_at = self._route, min(expires_at, monotonic() + timeout)
+        route, began = self._route, monotonic()
+        timeout = max(0.0, min(timeout, expires_at - began))
+        expires_at = began + timeout
         addresses = self._resolver.addresses()
         if isinstance(addresses, Future):
             try:

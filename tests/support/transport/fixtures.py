@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import ssl
 from collections.abc import Iterator
@@ -12,11 +13,13 @@ import trustme
 import uvloop
 
 from mme_sdk.aws import Aws
+from mme_sdk.errors import NotSentError
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.transport.behaviours import BEHAVIOURS
 from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 
+LONGER = (1, 3, 9, 27)
 TRANSPORTS = ["botocore", "botocore-async", "fast", "fast-async", "fast-uvloop"]
 
 
@@ -81,9 +84,19 @@ class Driver:
         self.aws, self.runner = aws, runner_of(kind)
         self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
 
-    def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeResponse:
+    def send(self, request: InvokeRequest, connect_timeout: float = 60.0, read_timeout: float = 60.0) -> InvokeResponse:
         sending = self.transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
         return self.runner.run(sending) if self.runner else sending
+
+    def send_within(self, request: InvokeRequest, seconds: float) -> InvokeResponse:
+        """Send a request whose response comes too late.
+
+        On a machine so busy that signing takes all of the time, send it again with more time.
+        """
+        for times in LONGER[:-1]:
+            with contextlib.suppress(NotSentError):
+                return self.send(request, read_timeout=times * seconds)
+        return self.send(request, read_timeout=LONGER[-1] * seconds)
 
     def ready(self) -> None:
         """Select the transport, as the first call does."""
