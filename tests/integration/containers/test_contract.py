@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 
 from mme_sdk.local.containers import PYTHON, Command, multi_model_server, triton
 from tests.support.containers.harness import Peer, script
+from tests.support.processes import wait_until_gone
 
 OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python")).absolute()
 
@@ -220,10 +220,6 @@ def test_nothing_is_left_of_it(kind: Kind, tmp_path: Path, how: signal.Signals) 
         assert peer.ask("POST", "/models", order, {"Content-Type": "application/json"})[0] == 200
         assert peer.group()
         peer.process.send_signal(how)
-        peer.process.wait(20)
-        for _ in range(200):
-            if not peer.group():
-                break
-            peer.pause()
-        left = subprocess.run(["ps", "-A", "-o", "pgid=,args="], capture_output=True, text=True, check=True).stdout
-        assert not [line for line in left.splitlines() if int(line.split()[0]) == peer.process.pid]
+        peer.process.wait(120)
+        wait_until_gone(peer.group())
+        assert not peer.group()

@@ -104,7 +104,7 @@ def test_nothing_is_left_and_the_error_names_the_cause(collection, aws, plane, n
     fault, error, word = POINTS[point]
     plane.faults.add(Fault(**fault))
     with pytest.raises(error) as caught:
-        collection.create(multi(name, **AUTOSCALED), timeout=20)
+        collection.create(multi(name, **AUTOSCALED), timeout=60)
     assert word in str(caught.value)
     assert getattr(caught.value, "__notes__", []) == []
     plane.faults.clear()
@@ -113,7 +113,7 @@ def test_nothing_is_left_and_the_error_names_the_cause(collection, aws, plane, n
 
 def test_nothing_is_left_when_the_container_does_not_come_up(collection, aws, name):
     with pytest.raises(EndpointFailedError) as caught:
-        collection.create(multi(name, image="broken:1", **AUTOSCALED), timeout=20)
+        collection.create(multi(name, image="broken:1", **AUTOSCALED), timeout=60)
     assert caught.value.reason == PING
     assert resources(aws) == NOTHING
 
@@ -122,7 +122,7 @@ def test_nothing_is_left_when_the_container_does_not_come_up(collection, aws, na
 @pytest.mark.parametrize("times", [1, None])
 def test_lost_answers_alone_do_no_harm(collection, aws, plane, name, operation, times):
     plane.faults.add(Fault(kind="drop_after", operation=operation, times=times))
-    collection.create(multi(name), timeout=20)
+    collection.create(multi(name), timeout=60)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
@@ -135,7 +135,7 @@ def test_lost_answers_alone_do_no_harm(collection, aws, plane, name, operation, 
 )
 def test_what_was_just_made_may_not_show_at_once(collection, aws, plane, name, operation, absent):
     plane.faults.add(Fault(**(MISSING | {"operation": operation, "message": absent}), times=3))
-    collection.create(multi(name), timeout=20)
+    collection.create(multi(name), timeout=60)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
@@ -228,13 +228,13 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
 @pytest.mark.parametrize("operation", ["create_model", "create_endpoint_config", "deregister_scalable_target"])
 def test_an_update_that_is_interrupted_leaves_the_endpoint_as_it_was(plane, aws, name, operation):
     calm = Endpoints(aws, NoInvoker)
-    calm.apply(multi(name, **AUTOSCALED), timeout=20)
+    calm.apply(multi(name, **AUTOSCALED), timeout=60)
     before = resources(aws)
     way = bound(plane, Interrupted)
     way.at = operation
     changed = multi(name, instance_type="ml.c5.xlarge", environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt):
-        Endpoints(way, NoInvoker).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=60)
     way.close()
     assert resources(aws) == before
     assert calm.plan(multi(name, **AUTOSCALED)).action == "nothing"
@@ -242,40 +242,40 @@ def test_an_update_that_is_interrupted_leaves_the_endpoint_as_it_was(plane, aws,
 
 def test_an_update_that_has_begun_goes_on_when_it_is_interrupted(plane, aws, name):
     calm = Endpoints(aws, NoInvoker)
-    calm.apply(multi(name), timeout=20)
+    calm.apply(multi(name), timeout=60)
     way = bound(plane, Interrupted)
     way.at = "update_endpoint"
     changed = multi(name, environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt) as caught:
-        Endpoints(way, NoInvoker).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=60)
     way.close()
     assert f"the change itself continues: endpoint {name} exists and is Updating" in caught.value.__notes__
-    calm.wait(name, timeout=20)
+    calm.wait(name, timeout=60)
     assert calm.plan(changed).action == "nothing"
     assert calm.orphans() == []
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "drop_before", "error"])
 def test_an_update_whose_answers_are_lost_is_known_by_what_it_did(collection, aws, plane, name, kind):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     before = resources(aws)
     plane.faults.add(Fault(kind=kind, operation="UpdateEndpoint"))
     changed = multi(name, environment={"A": "1"})
     if kind == "drop_after":
-        assert collection.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+        assert collection.apply(changed, timeout=60).describe().config_name == changed.to_requests().config_name
         return
     with pytest.raises((OutcomeUnknownError, ServiceError)):
-        collection.apply(changed, timeout=20)
+        collection.apply(changed, timeout=60)
     assert resources(aws) == before
 
 
 def test_an_update_over_a_quota_leaves_the_endpoint_as_it_was(collection, aws, plane, name):
     spec = multi(name, **AUTOSCALED)
-    collection.apply(spec, timeout=20)
+    collection.apply(spec, timeout=60)
     before = resources(aws)
     plane.faults.add(Fault(**(LIMIT | {"operation": "UpdateEndpoint"})))
     with pytest.raises(QuotaExceededError) as caught:
-        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
+        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=60)
     assert caught.value.quota == "ml.m5.xlarge for endpoint usage"
     assert getattr(caught.value, "__notes__", []) == []
     assert resources(aws) == before
@@ -303,7 +303,7 @@ class Killed(Aws):
 
 session = boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1], region_name="us-east-1")
 aws = Killed(session=session, region="us-east-1", endpoint_url=url)
-Endpoints(aws, NoInvoker).create(multi(name), timeout=20, check=False)
+Endpoints(aws, NoInvoker).create(multi(name), timeout=60, check=False)
 """
 
 
@@ -318,7 +318,7 @@ def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, 
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     spec = multi(name)
     assert resources(aws)["models"] == list(spec.to_requests().model_names)
-    Endpoints(aws, NoInvoker).create(spec, timeout=20)
+    Endpoints(aws, NoInvoker).create(spec, timeout=60)
     assert resources(aws) == {
         "endpoints": [name],
         "configs": [spec.to_requests().config_name],
@@ -332,7 +332,7 @@ def test_a_killed_creation_gets_its_autoscaling_when_it_is_created_again(collect
     for service, operation, params in spec.to_requests().calls:
         if service == "sagemaker":
             getattr(client, operation)(**params)
-    assert collection.create(spec, timeout=20).describe().variants[0].autoscaling.max == 4
+    assert collection.create(spec, timeout=60).describe().variants[0].autoscaling.max == 4
     assert collection.plan(spec).action == "nothing"
 
 

@@ -42,8 +42,8 @@ def keys(way, bucket):
 
 
 def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(collection, way, name, stored):
-    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
-    handle = collection.to_multi_model(name, f"s3://{stored}/prod", target_model="fraud/v1.tar.gz", timeout=20)
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=60)
+    handle = collection.to_multi_model(name, f"s3://{stored}/prod", target_model="fraud/v1.tar.gz", timeout=60)
     seen = handle.describe()
     assert (seen.mode, seen.model_data) == ("MultiModel", f"s3://{stored}/prod/")
     assert keys(way, stored) == ["prod/fraud/v1.tar.gz", "single/fraud.tar.gz"]
@@ -53,7 +53,7 @@ def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(collect
     with pytest.raises(ModelNotFoundError, match=r"prod/fraud/v2\.tar\.gz"):
         collection.to_single_model(name, "fraud/v2.tar.gz")
     version = ModelVersion(name="fraud", version="v1", target_model="fraud/v1.tar.gz", uri="")
-    seen = collection.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=20).describe()
+    seen = collection.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=60).describe()
     assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud/v1.tar.gz")
     assert seen.variants[0].instance_type == "ml.g5.12xlarge"
     with pytest.raises(InvalidInputError, match="already a single-model endpoint"):
@@ -70,36 +70,36 @@ def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(collection, aw
     variant = body.config["ProductionVariants"][0] | {"ModelName": "by-hand"}
     client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
-    collection.wait(name, timeout=20)
-    seen = collection.to_single_model(name, "fraud.tar.gz", timeout=20).describe()
+    collection.wait(name, timeout=60)
+    seen = collection.to_single_model(name, "fraud.tar.gz", timeout=60).describe()
     assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud.tar.gz")
 
 
 def test_migration_never_replaces_an_archive(collection, way, name, stored):
     way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"another archive")
-    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=60)
     with pytest.raises(ConflictError, match="is another archive"):
         collection.to_multi_model(name, f"s3://{stored}/prod/")
     assert way.client("s3").get_object(Bucket=stored, Key="prod/fraud.tar.gz")["Body"].read() == b"another archive"
     assert collection.describe(name).mode == "SingleModel"
     # The same archive is there already: nothing to copy, nothing in the way.
     way.client("s3").put_object(Bucket=stored, Key="again/fraud.tar.gz", Body=b"archive")
-    assert collection.to_multi_model(name, f"s3://{stored}/again/", timeout=20).describe().mode == "MultiModel"
+    assert collection.to_multi_model(name, f"s3://{stored}/again/", timeout=60).describe().mode == "MultiModel"
 
 
 def test_migration_refuses_what_it_cannot_carry(collection, name, stored):
-    collection.apply(single(name, artifact=None), timeout=20)
+    collection.apply(single(name, artifact=None), timeout=60)
     with pytest.raises(InvalidInputError, match="has no archive to copy"):
         collection.to_multi_model(name, f"s3://{stored}/prod/")
     kmeans = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
-    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=20)
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=60)
     with pytest.raises(InvalidInputError, match="kmeans:1 does not support multi-model endpoints"):
         collection.to_multi_model(name, f"s3://{stored}/prod/")
 
 
 def test_orphans_are_found_and_removed_and_nothing_else(collection, aws, name):
-    collection.apply(multi(name), timeout=20)
-    collection.apply(multi(name, environment={"A": "1"}), timeout=20)  # the first one is kept for rollback
+    collection.apply(multi(name), timeout=60)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=60)  # the first one is kept for rollback
     used = resources(aws)
     client = aws.client("sagemaker")
     requests = multi("left-behind").to_requests()
@@ -118,7 +118,7 @@ def test_orphans_are_found_and_removed_and_nothing_else(collection, aws, name):
     client.create_endpoint_config(**adopted)
     client.create_endpoint(EndpointName="adopting", EndpointConfigName="adopted")
     assert [one.name for one in collection.remove_orphans(found)] == [requests.config_name]
-    collection.delete("adopting", timeout=20)
+    collection.delete("adopting", timeout=60)
     # The model stays for as long as a configuration that a person made names it.
     assert collection.remove_orphans(collection.orphans()) == ()
     assert {one.name for one in collection.remove_orphans(names=["adopted", "by-hand"])} == {"adopted", "by-hand"}
@@ -155,9 +155,9 @@ LISTS = {"kind": "error", "code": "AccessDeniedException", "status": 400, "messa
 
 
 def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(collection, aws, plane, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     plane.faults.add(Fault(operation="ListEndpointConfigs", **LISTS))
-    done = collection.delete(name, timeout=20)
+    done = collection.delete(name, timeout=60)
     assert [one.kind for one in done.removed] == ["endpoint", "config", "model"]
     assert "earlier ones may remain" in str(done)
     plane.faults.clear()
@@ -165,10 +165,10 @@ def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(collect
 
 
 def test_who_may_not_tidy_up_updates_all_the_same(collection, plane, name, caplog):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     plane.faults.add(Fault(operation="ListModels", **LISTS))
     changed = multi(name, environment={"A": "1"})
-    assert collection.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+    assert collection.apply(changed, timeout=60).describe().config_name == changed.to_requests().config_name
     assert f"earlier configurations of endpoint {name} were not removed" in caplog.text
 
 
@@ -189,10 +189,10 @@ def test_an_update_keeps_what_it_must_and_no_more(plane, aws, name):
     way = bound(plane, Spying)
     collection = Endpoints(way, NoInvoker)
     capture = DataCapture(destination="s3://ml-models/captured/")
-    collection.apply(single(name), timeout=20)
-    collection.apply(single(name, environment={"A": "1"}), timeout=20)
-    collection.apply(single(name, environment={"A": "1"}, data_capture=capture, instance_count=3), timeout=20)
-    collection.apply(single(name, data_capture=capture, instance_count=3), deployment=Rolling(batch=20), timeout=20)
+    collection.apply(single(name), timeout=60)
+    collection.apply(single(name, environment={"A": "1"}), timeout=60)
+    collection.apply(single(name, environment={"A": "1"}, data_capture=capture, instance_count=3), timeout=60)
+    collection.apply(single(name, data_capture=capture, instance_count=3), deployment=Rolling(batch=20), timeout=60)
     assert [one["RetainAllVariantProperties"] for one in way.seen] == [True] * 3
     excluded = [one.get("ExcludeRetainedVariantProperties") for one in way.seen]
     assert excluded == [None, [{"VariantPropertyType": "DataCaptureConfig"}], None]
@@ -216,11 +216,11 @@ class Mixed(Aws):
 
 
 def test_a_failed_rollback_is_ended_by_another_update(plane, aws, name):
-    Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).apply(multi(name), timeout=60)
     way = bound(plane, Mixed)
     collection = Endpoints(way, NoInvoker)
     assert (collection.plan(multi(name)).action, collection.plan(multi(name)).changes) == ("update", ())
-    assert "InService" in repr(collection.apply(multi(name), timeout=20))
+    assert "InService" in repr(collection.apply(multi(name), timeout=60))
     way.close()
 
 
@@ -269,26 +269,26 @@ def test_create_checks_first_what_the_spec_refers_to(telling, name, stored, capl
     collection, answers = telling
     spec = multi(name, models=f"s3://{stored}-absent/")
     with pytest.raises(InvalidInputError, match=rf"would fail:\n  models s3://{stored}-absent/: ") as caught:
-        collection.create(spec, timeout=20)
+        collection.create(spec, timeout=60)
     assert caught.value.sent is False
     answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
     with pytest.raises(InvalidInputError, match=r"image .*: no such image"):
-        collection.create(multi(name, models=f"s3://{stored}/single/"), timeout=20)
+        collection.create(multi(name, models=f"s3://{stored}/single/"), timeout=60)
     assert collection.list() == []
     denied = AccessDeniedError("not for you")
     answers |= {"get_role": denied, "describe_images": denied, "list_service_quotas": denied}
-    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=60)
     assert "s3://" in caplog.text
     assert "has no archive yet" in caplog.text
-    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)  # it exists: nothing is checked
-    collection.delete(name, timeout=20)
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=60)  # it exists: nothing is checked
+    collection.delete(name, timeout=60)
     created = collection.create(spec, check=False, wait=False)
     assert created.name == name
 
 
 def test_preflight_says_everything_that_is_wrong(telling, name, stored):
     collection, answers = telling
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     answers["get_role"] = {"Role": {"AssumeRolePolicyDocument": "{}"}}
     answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
     report = collection.preflight(multi(name, models=f"s3://{stored}-absent/", autoscaling=Autoscaling(min=2, max=5)))

@@ -24,7 +24,7 @@ def test_the_life_of_an_endpoint(collection, aws, name):
     spec = multi(name, tags={"team": "fraud"})
     handle = collection.create(spec, wait=False)
     assert "status='Creating'" in repr(handle)
-    handle = handle.wait(timeout=20)
+    handle = handle.wait(timeout=60)
     facts = f"Endpoint(name='{name}', status='InService', mode='MultiModel', models='s3://ml-models/prod/', "
     assert repr(handle) == f"{facts}instances='2 x ml.m5.xlarge', config='{spec.to_requests().config_name}')"
     seen = handle.describe()
@@ -38,7 +38,7 @@ def test_the_life_of_an_endpoint(collection, aws, name):
     would = handle.delete(dry_run=True)
     assert [one.kind for one in would.removed] == ["endpoint", "config", "model"]
     assert resources(aws) != NOTHING
-    done = handle.delete(timeout=20)
+    done = handle.delete(timeout=60)
     assert done.removed == would.removed
     assert not done.dry_run
     assert resources(aws) == NOTHING
@@ -48,16 +48,16 @@ def test_the_life_of_an_endpoint(collection, aws, name):
 @pytest.mark.parametrize("make", [multi, single])
 def test_what_was_created_reads_back_as_its_spec(collection, name, make):
     spec = make(name, environment={"A": "1"}, download_timeout=600, startup_timeout=300, tags={"team": "x"})
-    collection.create(spec, timeout=20)
+    collection.create(spec, timeout=60)
     assert collection.from_endpoint(name) == spec
     assert collection.plan(spec).action == "nothing"
 
 
 def test_create_again_is_no_error_and_makes_nothing(collection, aws, name):
     spec = multi(name)
-    collection.create(spec, timeout=20)
+    collection.create(spec, timeout=60)
     before = resources(aws)
-    assert "InService" in repr(collection.create(spec, timeout=20))
+    assert "InService" in repr(collection.create(spec, timeout=60))
     assert resources(aws) == before
 
 
@@ -70,40 +70,40 @@ def test_an_endpoint_of_another_tool_that_is_the_same_is_taken_for_the_same(coll
     client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
     before = resources(aws)
-    collection.create(spec, timeout=20)
+    collection.create(spec, timeout=60)
     assert collection.plan(spec).action == "nothing"
     assert resources(aws) == before
-    collection.apply(multi(name, environment={"A": "1"}), timeout=20)
-    assert collection.handle(name).rollback("by-hand", timeout=20).describe().config_name == "by-hand"
+    collection.apply(multi(name, environment={"A": "1"}), timeout=60)
+    assert collection.handle(name).rollback("by-hand", timeout=60).describe().config_name == "by-hand"
 
 
 def test_a_scaled_endpoint_is_the_same_and_one_that_scales_otherwise_is_not(collection, name):
     spec = multi(name, autoscaling=Autoscaling(min=1, max=8))
-    collection.create(spec, timeout=20).scale(5, timeout=20)
+    collection.create(spec, timeout=60).scale(5, timeout=60)
     collection.create(spec)
     with pytest.raises(ConflictError, match=r"autoscaling\.max: 8 → 9"):
         collection.create(multi(name, autoscaling=Autoscaling(min=1, max=9)))
 
 
 def test_an_endpoint_whose_configuration_is_gone_can_still_be_changed(collection, aws, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     aws.client("sagemaker").delete_endpoint_config(EndpointConfigName=multi(name).to_requests().config_name)
     with pytest.raises(InvalidInputError, match=r"its configuration .* is deleted"):
         collection.from_endpoint(name)
     changed = multi(name, environment={"A": "1"})
     assert "not readable" in repr(collection.plan(changed))
-    assert collection.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+    assert collection.apply(changed, timeout=60).describe().config_name == changed.to_requests().config_name
 
 
 def test_serverless_endpoints_have_no_instances_to_scale(collection, name):
-    handle = collection.apply(single(name, instance_type=None, serverless=Serverless()), timeout=20)
+    handle = collection.apply(single(name, instance_type=None, serverless=Serverless()), timeout=60)
     for change in (lambda: handle.scale(2), lambda: handle.autoscale(Autoscaling(min=1, max=2))):
         with pytest.raises(InvalidInputError, match="has no instances to scale"):
             change()
 
 
 def test_create_of_something_else_says_what_differs(collection, aws, name):
-    collection.create(multi(name), timeout=20)
+    collection.create(multi(name), timeout=60)
     before = resources(aws)
     other = multi(name, instance_type="ml.c5.xlarge", environment={"TOKEN": "hush"}, instance_count=3)
     with pytest.raises(ConflictError) as caught:
@@ -117,7 +117,7 @@ def test_create_of_something_else_says_what_differs(collection, aws, name):
 
 def test_a_failed_creation_says_why_and_leaves_nothing(collection, aws, name):
     with pytest.raises(EndpointFailedError) as caught:
-        collection.create(multi(name, image="broken:1"), timeout=20)
+        collection.create(multi(name, image="broken:1"), timeout=60)
     assert caught.value.reason == PING
     assert [status for _, status in caught.value.history] == ["Creating", "Failed"]
     assert f"$252Faws$252Fsagemaker$252FEndpoints$252F{name}" in str(caught.value)
@@ -136,7 +136,7 @@ def test_wait_is_bounded_and_tells_its_history(collection, plane, name):
         "Creating",
         0.001,
     )
-    handle.wait(20)
+    handle.wait(60)
 
 
 def test_absent_and_impossible_names(collection, name):
@@ -180,11 +180,11 @@ def test_apply_creates_then_finds_nothing_to_do(collection, aws, name, caplog):
     spec = multi(name)
     assert collection.plan(spec).action == "create"
     caplog.set_level("INFO", logger="mme_sdk.endpoints")
-    collection.apply(spec, timeout=20)
+    collection.apply(spec, timeout=60)
     assert f"Plan for endpoint {name}: create\n  + model {spec.to_requests().model_names[0]}" in caplog.text
     before = resources(aws)
     assert collection.plan(spec).action == "nothing"
-    collection.apply(spec, timeout=20)
+    collection.apply(spec, timeout=60)
     assert resources(aws) == before
 
 
@@ -192,18 +192,18 @@ def test_apply_updates_keeps_one_generation_and_rolls_back(collection, aws, name
     specs = [multi(name, environment={"GENERATION": str(number)}) for number in range(3)]
     names = [spec.to_requests().config_name for spec in specs]
     for spec in specs:
-        collection.apply(spec, timeout=20)
+        collection.apply(spec, timeout=60)
     assert sorted(resources(aws)["configs"]) == sorted(names[1:])
     assert len(resources(aws)["models"]) == 2
-    handle = collection.handle(name).rollback(timeout=20)
+    handle = collection.handle(name).rollback(timeout=60)
     assert handle.describe().config_name == names[1]
-    assert handle.rollback(timeout=20).describe().config_name == names[2]
-    handle.delete(timeout=20)
+    assert handle.rollback(timeout=60).describe().config_name == names[2]
+    handle.delete(timeout=60)
     assert resources(aws) == NOTHING
 
 
 def test_rollback_without_an_earlier_generation(collection, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     with pytest.raises(ConflictError, match="no earlier configuration"):
         collection.handle(name).rollback()
     with pytest.raises(ConflictError, match="there is no endpoint configuration nowhere"):
@@ -211,23 +211,23 @@ def test_rollback_without_an_earlier_generation(collection, name):
 
 
 def test_a_plan_shows_its_changes_and_is_refused_once_it_is_stale(collection, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     planned = collection.plan(multi(name, instance_count=3))
     assert str(planned) == (
         f"Plan for endpoint {name}: change in place\n  variants.AllTraffic.instance_count: 2 → 3 (in place)"
     )
-    collection.handle(name).scale(4, timeout=20)
+    collection.handle(name).scale(4, timeout=60)
     with pytest.raises(ConflictError, match="has changed since it was planned"):
         collection.apply(planned)
-    collection.apply(collection.plan(multi(name, instance_count=3)), timeout=20)
+    collection.apply(collection.plan(multi(name, instance_count=3)), timeout=60)
     assert collection.describe(name).variants[0].desired_count == 3
 
 
 def test_counts_and_tags_change_without_a_new_fleet(collection, aws, name):
-    collection.apply(multi(name, tags={"a": "1", "b": "2"}), timeout=20)
+    collection.apply(multi(name, tags={"a": "1", "b": "2"}), timeout=60)
     before = resources(aws)
     changed = multi(name, tags={"a": "3", "c": "4"}, instance_count=5)
-    collection.apply(changed, timeout=20)
+    collection.apply(changed, timeout=60)
     assert resources(aws) == before
     seen = collection.describe(name)
     assert (seen.tags, seen.variants[0].desired_count) == ({"a": "3", "c": "4"}, 5)
@@ -235,27 +235,27 @@ def test_counts_and_tags_change_without_a_new_fleet(collection, aws, name):
 
 
 def test_scaled_counts_survive_an_update(collection, name):
-    handle = collection.apply(multi(name), timeout=20).scale(6, timeout=20)
+    handle = collection.apply(multi(name), timeout=60).scale(6, timeout=60)
     handle.update(attrs.evolve(multi(name, model_cache=False), variants=(_six(multi(name, model_cache=False)),)))
     assert handle.describe().variants[0].desired_count == 6
 
 
 def test_scaling_with_replace_starts_new_instances_with_the_count_from_the_beginning(collection, aws, name):
-    handle = collection.apply(multi(name), timeout=20)
+    handle = collection.apply(multi(name), timeout=60)
     first = handle.describe()
-    assert handle.scale(3, replace=True, timeout=20).describe().variants[0].desired_count == 3
+    assert handle.scale(3, replace=True, timeout=60).describe().variants[0].desired_count == 3
     second = handle.describe()
     assert second.config_name != first.config_name
-    third = handle.scale(3, replace=True, timeout=20).describe()  # the same number, on other instances
+    third = handle.scale(3, replace=True, timeout=60).describe()  # the same number, on other instances
     assert third.config_name not in (first.config_name, second.config_name)
     assert (third.variants[0].desired_count, collection.plan(collection.from_endpoint(name)).action) == (3, "nothing")
     configs = aws.client("sagemaker").list_endpoint_configs(NameContains=name)["EndpointConfigs"]
     assert {one["EndpointConfigName"] for one in configs} == {second.config_name, third.config_name}
-    assert handle.rollback(timeout=20).describe().config_name == second.config_name
+    assert handle.rollback(timeout=60).describe().config_name == second.config_name
     handle.autoscale(Autoscaling(min=1, max=4))
     with pytest.raises(InvalidInputError, match="between 1 and 4, not 5"):
-        handle.scale(5, replace=True, timeout=20)
-    scaled = handle.scale(4, replace=True, timeout=20).describe().variants[0]
+        handle.scale(5, replace=True, timeout=60)
+    scaled = handle.scale(4, replace=True, timeout=60).describe().variants[0]
     assert (scaled.desired_count, scaled.autoscaling.max) == (4, 4)
 
 
@@ -271,16 +271,16 @@ def _six(spec):
 
 def test_a_rolled_back_update_raises_although_in_service(collection, aws, name):
     good = multi(name)
-    collection.apply(good, timeout=20)
+    collection.apply(good, timeout=60)
     before = resources(aws)
     with pytest.raises(EndpointFailedError, match="rolled back") as caught:
-        collection.apply(multi(name, image="broken:2"), timeout=20)
+        collection.apply(multi(name, image="broken:2"), timeout=60)
     assert caught.value.reason == PING
     seen = collection.describe(name)
     assert (seen.status, seen.config_name) == ("InService", good.to_requests().config_name)
     assert resources(aws) == before
     # An old FailureReason is not the next update's.
-    collection.apply(multi(name, environment={"A": "1"}), timeout=20)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=60)
 
 
 def test_apply_makes_a_failed_endpoint_again(collection, aws, plane, name):
@@ -289,21 +289,21 @@ def test_apply_makes_a_failed_endpoint_again(collection, aws, plane, name):
     for _, operation, params in broken.to_requests().calls:
         getattr(client, operation)(**params)
     with pytest.raises(EndpointFailedError):
-        collection.handle(name).wait(20)
+        collection.handle(name).wait(60)
     with pytest.raises(EndpointFailedError, match="ended as Failed"):
         collection.create(broken)
     assert collection.plan(multi(name)).action == "create again"
-    assert "InService" in repr(collection.apply(multi(name), timeout=20))
+    assert "InService" in repr(collection.apply(multi(name), timeout=60))
     assert len(resources(aws)["configs"]) == 1
 
 
 def test_from_single_to_multi_model_and_back(collection, name):
-    collection.apply(single(name), timeout=20)
+    collection.apply(single(name), timeout=60)
     planned = collection.plan(multi(name, instance_type="ml.c6i.large", instance_count=1))
     assert {"mode", "model_data"} <= {one.field.rpartition(".")[2] for one in planned.changes}
-    collection.apply(planned, timeout=20)
+    collection.apply(planned, timeout=60)
     assert collection.describe(name).mode == "MultiModel"
-    assert collection.handle(name).rollback(timeout=20).describe().mode == "SingleModel"
+    assert collection.handle(name).rollback(timeout=60).describe().mode == "SingleModel"
 
 
 def test_variants_weights_and_deployments(collection, name):
@@ -317,8 +317,8 @@ def test_variants_weights_and_deployments(collection, name):
             ),
         )
 
-    handle = collection.apply(two(A=3, B=1), timeout=20)
-    handle.weights({"A": 1, "B": 1}, timeout=20)
+    handle = collection.apply(two(A=3, B=1), timeout=60)
+    handle.weights({"A": 1, "B": 1}, timeout=60)
     assert [one.desired_weight for one in handle.describe().variants] == [1.0, 1.0]
     with pytest.raises(InvalidInputError, match="no variant 'C'"):
         handle.weights({"C": 1})
@@ -329,21 +329,21 @@ def test_variants_weights_and_deployments(collection, name):
         collection.apply(changed, deployment=Rolling())
     with pytest.raises(InvalidInputError, match="need unchanged variant names"):
         collection.apply(attrs.evolve(changed, variants=changed.variants[:1]), deployment=BlueGreen())
-    collection.apply(changed, deployment=BlueGreen(canary=10, wait=1), timeout=20)
+    collection.apply(changed, deployment=BlueGreen(canary=10, wait=1), timeout=60)
     assert collection.plan(changed).action == "nothing"
 
 
 def test_temporary_goes_at_the_end_also_after_an_exception(collection, aws, name):
-    with collection.temporary(multi(name), timeout=20) as handle:
+    with collection.temporary(multi(name), timeout=60) as handle:
         assert "InService" in repr(handle)
     assert resources(aws) == NOTHING
-    with pytest.raises(KeyboardInterrupt), collection.temporary(multi(name), timeout=20):
+    with pytest.raises(KeyboardInterrupt), collection.temporary(multi(name), timeout=60):
         raise KeyboardInterrupt
     assert resources(aws) == NOTHING
 
 
 def test_temporary_never_takes_what_exists(collection, aws, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     with pytest.raises(ConflictError, match="would delete it"), collection.temporary(multi(name)):
         pass
     assert resources(aws)["endpoints"] == [name]
@@ -360,7 +360,7 @@ def test_delete_keeps_what_was_not_made_for_the_endpoint(collection, aws, name):
     client.create_model(**model)
     client.create_endpoint_config(**config)
     client.create_endpoint(EndpointName=name, EndpointConfigName=config["EndpointConfigName"])
-    done = collection.delete(name, timeout=20)
+    done = collection.delete(name, timeout=60)
     assert [str(one) for one in done.kept] == [f"config {config['EndpointConfigName']}", f"model {model['ModelName']}"]
     assert resources(aws) == {
         "endpoints": [],
@@ -375,14 +375,14 @@ def test_delete_keeps_its_own_model_where_a_configuration_made_by_hand_uses_it(c
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**(requests.config | {"EndpointConfigName": "by-hand"}))
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
-    collection.delete(name, timeout=20)
+    collection.delete(name, timeout=60)
     assert resources(aws) == {"endpoints": [], "configs": ["by-hand"], "models": list(requests.model_names)}
 
 
 def test_the_sibling_with_a_longer_name_is_not_touched(collection, aws, name):
     sibling = f"{name}-0123456789ab"
-    collection.apply(multi(sibling), timeout=20)
-    collection.apply(multi(name), timeout=20)
-    collection.delete(name, timeout=20)
+    collection.apply(multi(sibling), timeout=60)
+    collection.apply(multi(name), timeout=60)
+    collection.delete(name, timeout=60)
     assert resources(aws)["endpoints"] == [sibling]
     assert len(resources(aws)["configs"]) == len(resources(aws)["models"]) == 1

@@ -75,7 +75,7 @@ def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
     handle = collection.create(multi(name), wait=False)
     assert handle.prefix == "s3://ml-models/prod/"
     assert collection.handle(name).prefix is None
-    handle.wait(20)
+    handle.wait(60)
     handle.invoke(1, model="a@live")
     assert collection.invoker.calls[0][0][-1].prefix == "s3://ml-models/prod/"
     assert collection.get(name).prefix == "s3://ml-models/prod/"
@@ -92,7 +92,7 @@ def test_a_handle_calls_nothing_and_refuses_impossible_names(way):
 
 
 def test_one_handle_serves_many_threads(aws, name):
-    handle = Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
+    handle = Endpoints(aws, NoInvoker).apply(multi(name), timeout=60)
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda _: handle.describe().status, range(24)))
     assert seen == ["InService"] * 24

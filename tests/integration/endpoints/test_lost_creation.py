@@ -54,12 +54,12 @@ def completed(aws: Aws, name: str) -> bool:
 
 
 WAYS = {
-    "create": lambda collection, spec: collection.create(spec, timeout=20),
-    "create and wait": lambda collection, spec: collection.create(spec, wait=False).wait(20),
-    "apply": lambda collection, spec: collection.apply(spec, timeout=20),
-    "get and wait": lambda collection, spec: collection.get(spec.name).wait(20),
-    "wait of the collection": lambda collection, spec: collection.wait(spec.name, timeout=20),
-    "handle": lambda collection, spec: collection.handle(spec.name).wait(20),
+    "create": lambda collection, spec: collection.create(spec, timeout=60),
+    "create and wait": lambda collection, spec: collection.create(spec, wait=False).wait(60),
+    "apply": lambda collection, spec: collection.apply(spec, timeout=60),
+    "get and wait": lambda collection, spec: collection.get(spec.name).wait(60),
+    "wait of the collection": lambda collection, spec: collection.wait(spec.name, timeout=60),
+    "handle": lambda collection, spec: collection.handle(spec.name).wait(60),
 }
 
 
@@ -94,7 +94,7 @@ def test_the_next_client_removes_a_failed_creation(collection, aws, name, how, w
 def test_an_apply_replaces_a_failed_creation(collection, aws, name):
     lost(aws, multi(name, image="broken:1", **AUTOSCALED))
     assert settled(aws, name) == "Failed"
-    collection.apply(multi(name, **AUTOSCALED), timeout=20)
+    collection.apply(multi(name, **AUTOSCALED), timeout=60)
     assert completed(aws, name)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
@@ -105,10 +105,10 @@ def test_an_apply_of_another_spec_does_not_wait_for_a_creation(plane, aws, name)
             answer = super().send(call)
             return answer | {"EndpointStatus": "Creating"} if call.operation == "describe_endpoint" else answer
 
-    Endpoints(aws, NoInvoker).create(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).create(multi(name), timeout=60)
     way = bound(plane, Young)
     with pytest.raises(ConflictError, match="is Creating and cannot be changed until that has ended"):
-        Endpoints(way, NoInvoker).apply(multi(name, environment={"A": "1"}), timeout=20)
+        Endpoints(way, NoInvoker).apply(multi(name, environment={"A": "1"}), timeout=60)
     way.close()
 
 
@@ -117,7 +117,7 @@ def test_a_failed_creation_takes_only_what_was_made_for_its_endpoint(collection,
     aws.client("sagemaker").create_model(**by_hand)
     lost(aws, multi(name, image="broken:1"))
     with pytest.raises(EndpointFailedError):
-        collection.get(name).wait(20)
+        collection.get(name).wait(60)
     assert resources(aws) == NOTHING | {"models": [by_hand["ModelName"]]}
 
 
@@ -126,7 +126,7 @@ def test_a_failed_endpoint_of_another_tool_is_not_removed_by_a_wait(collection, 
     for _, operation, params in multi(name, image="broken:1").to_requests().calls:
         getattr(client, operation)(**params)
     with pytest.raises(EndpointFailedError):
-        collection.get(name).wait(20)
+        collection.get(name).wait(60)
     assert resources(aws)["endpoints"] == [name]
 
 
@@ -136,14 +136,14 @@ def test_a_wait_changes_nothing_of_a_complete_endpoint(plane, aws, name):
             assert call.operation.startswith(("describe_", "list_")), call
             return super().send(call)
 
-    Endpoints(aws, NoInvoker).create(multi(name, **AUTOSCALED), timeout=20)
+    Endpoints(aws, NoInvoker).create(multi(name, **AUTOSCALED), timeout=60)
     aws.client("application-autoscaling").deregister_scalable_target(
         ServiceNamespace="sagemaker",
         ResourceId=f"endpoint/{name}/variant/AllTraffic",
         ScalableDimension="sagemaker:variant:DesiredInstanceCount",
     )
     way = bound(plane, ReadOnly)
-    Endpoints(way, NoInvoker).get(name).wait(20)
+    Endpoints(way, NoInvoker).get(name).wait(60)
     way.close()
     assert limits(aws, name) == []
 
@@ -155,17 +155,17 @@ def test_a_wait_that_cannot_attach_says_so_and_leaves_it_to_the_next_one(collect
     plane.faults.add(Fault(**NOT_ALLOWED, operation=denied))
     for _ in range(2):
         with pytest.raises(AccessDeniedError):
-            handle.wait(20)
+            handle.wait(60)
         assert resources(aws)["endpoints"] == [name]
     plane.faults.clear()
-    handle.wait(20)
+    handle.wait(60)
     assert completed(aws, name)
 
 
 def test_a_create_that_cannot_attach_removes_everything(collection, aws, plane, name):
     plane.faults.add(Fault(**NOT_ALLOWED, operation="PutScalingPolicy"))
     with pytest.raises(AccessDeniedError):
-        collection.create(multi(name, **AUTOSCALED), timeout=20)
+        collection.create(multi(name, **AUTOSCALED), timeout=60)
     plane.faults.clear()
     assert (resources(aws), limits(aws, name)) == (NOTHING, [])
 
@@ -175,29 +175,29 @@ def test_a_create_of_what_exists_that_cannot_attach_removes_nothing(collection, 
     lost(aws, spec)
     plane.faults.add(Fault(**NOT_ALLOWED, operation="PutScalingPolicy"))
     with pytest.raises(AccessDeniedError):
-        collection.create(spec, timeout=20)
+        collection.create(spec, timeout=60)
     plane.faults.clear()
     assert resources(aws)["endpoints"] == [name]
-    collection.create(spec, timeout=20)
+    collection.create(spec, timeout=60)
     assert completed(aws, name)
 
 
 def test_autoscaling_of_an_earlier_endpoint_of_the_name_is_replaced(collection, aws, name):
-    collection.create(multi(name, autoscaling=Autoscaling(min=2, max=9)), timeout=20)
+    collection.create(multi(name, autoscaling=Autoscaling(min=2, max=9)), timeout=60)
     aws.client("sagemaker").delete_endpoint(EndpointName=name)
     while name in resources(aws)["endpoints"]:
         aws.clock.sleep(1)
     assert limits(aws, name) == [(2, 9, 1)]
     lost(aws, multi(name, **AUTOSCALED))
-    collection.get(name).wait(20)
+    collection.get(name).wait(60)
     assert completed(aws, name)
 
 
 def test_autoscaling_that_was_detached_on_purpose_stays_detached(collection, aws, name):
-    handle = collection.create(multi(name, **AUTOSCALED), timeout=20)
+    handle = collection.create(multi(name, **AUTOSCALED), timeout=60)
     handle.autoscale(None)
-    handle.wait(20)
-    collection.get(name).wait(20)
+    handle.wait(60)
+    collection.get(name).wait(60)
     assert limits(aws, name) == []
 
 
@@ -205,9 +205,9 @@ def test_an_endpoint_with_fifty_tags_is_created_and_completed_by_create_alone(co
     spec = multi(name, autoscaling=Autoscaling(min=2, max=4), tags={f"tag{number}": "x" for number in range(50)})
     lost(aws, spec)
     assert tags_of(aws, name) == spec.tags
-    collection.get(name).wait(20)
+    collection.get(name).wait(60)
     assert limits(aws, name) == []
-    collection.create(spec, timeout=20)
+    collection.create(spec, timeout=60)
     assert limits(aws, name) == [(2, 4, 1)]
 
 
@@ -241,7 +241,7 @@ def test_the_clean_up_of_a_failed_creation_spares_a_new_endpoint_of_its_name(aws
     lost(aws, broken)
     assert settled(aws, name) == "Failed"
     slow = Client(aws, finishing(aws, broken, "wait")).after("delete_endpoint_config")
-    Endpoints(aws, NoInvoker).apply(works, timeout=20)
+    Endpoints(aws, NoInvoker).apply(works, timeout=60)
     slow.finish()
     assert isinstance(slow.error, EndpointFailedError)
     live = aws.client("sagemaker").describe_endpoint(EndpointName=name)

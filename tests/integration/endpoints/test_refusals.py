@@ -70,7 +70,7 @@ def test_junk_given_to_the_verbs_is_refused(collection, name):
     with pytest.raises(InvalidInputError, match="names must be a name, not 5"):
         collection.remove_orphans(names=[5])
     with pytest.raises(InvalidInputError, match="deployment must be BlueGreen"):
-        collection.apply(multi(name), deployment="fast", timeout=20)
+        collection.apply(multi(name), deployment="fast", timeout=60)
     with pytest.raises(InvalidInputError, match="name"):
         collection.list(5)
     with pytest.raises(InvalidInputError, match="to must be a name"):

@@ -62,7 +62,7 @@ def test_creators_of_different_sizes_at_once_share_their_model(aws, name):
 
 def test_an_update_that_loses_leaves_the_winner_the_model_that_both_use(plane, aws, name):
     calm = Endpoints(aws, NoInvoker)
-    calm.apply(multi(name), timeout=20)
+    calm.apply(multi(name), timeout=60)
     both = {"B": "1"}
     ours = multi(name, environment=both)
     theirs = multi(name, environment=both, instance_type="ml.c5.xlarge")
@@ -75,16 +75,16 @@ def test_an_update_that_loses_leaves_the_winner_the_model_that_both_use(plane, a
     way = bound(plane, Overtaken)
     way.at, way.rival = "update_endpoint", begun
     with pytest.raises(ConflictError, match="in-progress"):
-        Endpoints(way, NoInvoker).apply(ours, timeout=20)
+        Endpoints(way, NoInvoker).apply(ours, timeout=60)
     way.close()
     assert set(theirs.to_requests().model_names) <= set(resources(aws)["models"])
-    calm.wait(name, timeout=20)
+    calm.wait(name, timeout=60)
     assert calm.from_endpoint(name) == theirs
 
 
 def test_an_update_that_another_one_follows_at_once_was_not_rolled_back(plane, aws, name):
     calm = Endpoints(aws, NoInvoker)
-    calm.apply(multi(name), timeout=20)
+    calm.apply(multi(name), timeout=60)
     ours, theirs = multi(name, environment={"A": "1"}), multi(name, environment={"A": "2"})
 
     class Followed(Aws):
@@ -95,23 +95,23 @@ def test_an_update_that_another_one_follows_at_once_was_not_rolled_back(plane, a
             self.updated = self.updated or call.operation == "update_endpoint"
             if call.operation == "describe_endpoint" and self.updated and answer["EndpointStatus"] == "Updating":
                 self.updated = False
-                calm.wait(name, timeout=20)
-                calm.apply(theirs, timeout=20)
+                calm.wait(name, timeout=60)
+                calm.apply(theirs, timeout=60)
             return answer
 
     way = bound(plane, Followed)
     with pytest.raises(ConflictError, match="another update"):
-        Endpoints(way, NoInvoker).apply(ours, timeout=20)
+        Endpoints(way, NoInvoker).apply(ours, timeout=60)
     way.close()
-    assert calm.handle(name).rollback(timeout=20).describe().config_name == ours.to_requests().config_name
+    assert calm.handle(name).rollback(timeout=60).describe().config_name == ours.to_requests().config_name
 
 
 def test_waiting_again_on_the_handle_of_a_creation_never_deletes_what_serves(collection, aws, plane, name):
     handle = collection.create(multi(name, **AUTOSCALED), wait=False)
-    handle.wait(20)
+    handle.wait(60)
     collection.handle(name).autoscale(None)
     plane.faults.add(denied("RegisterScalableTarget"))
-    handle.wait(20)
+    handle.wait(60)
     assert resources(aws)["endpoints"] == [name]
 
 
@@ -125,19 +125,19 @@ def test_an_endpoint_that_serves_in_a_bad_state_is_not_deleted_by_a_late_wait(pl
 
     way = bound(plane, Mixed)
     with pytest.raises(EndpointFailedError, match="UpdateRollbackFailed"):
-        Endpoints(way, NoInvoker).create(multi(name), timeout=20)
+        Endpoints(way, NoInvoker).create(multi(name), timeout=60)
     way.close()
     assert resources(aws)["endpoints"] == [name]
 
 
 def test_scaling_out_that_finds_no_capacity_raises_with_the_reason(collection, plane, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     plane.faults.add(Fault(kind="capacity", message="Unable to provision requested ML compute capacity"))
     with pytest.raises(EndpointFailedError, match="ML compute capacity"):
-        collection.handle(name).scale(4, timeout=20)
+        collection.handle(name).scale(4, timeout=60)
     plane.faults.clear()
     # An old FailureReason is not the next change's.
-    assert collection.handle(name).scale(3, timeout=20).describe().variants[0].desired_count == 3
+    assert collection.handle(name).scale(3, timeout=60).describe().variants[0].desired_count == 3
 
 
 def test_an_update_keeps_the_model_of_the_configuration_made_by_hand_that_it_replaced(collection, aws, name):
@@ -145,16 +145,16 @@ def test_an_update_keeps_the_model_of_the_configuration_made_by_hand_that_it_rep
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**(requests.config | {"EndpointConfigName": "by-hand"}))
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
-    collection.wait(name, timeout=20)
-    collection.apply(multi(name, environment={"A": "1"}), timeout=20)
-    assert collection.handle(name).rollback("by-hand", timeout=20).describe().config_name == "by-hand"
+    collection.wait(name, timeout=60)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=60)
+    assert collection.handle(name).rollback("by-hand", timeout=60).describe().config_name == "by-hand"
 
 
 def test_autoscaling_that_cannot_be_put_back_is_said_to_be_off(collection, plane, name):
-    collection.apply(multi(name, **AUTOSCALED), timeout=20)
+    collection.apply(multi(name, **AUTOSCALED), timeout=60)
     plane.faults.add(denied("RegisterScalableTarget"))
     with pytest.raises(AccessDeniedError) as caught:
-        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
+        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=60)
     assert "autoscaling of AllTraffic is detached" in "".join(caught.value.__notes__)
 
 
@@ -190,7 +190,7 @@ def test_an_endpoint_that_is_being_created_is_not_scaled_yet(plane, aws, name):
                 answer |= {"EndpointStatus": "Creating", "ProductionVariants": []}
             return answer
 
-    Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).apply(multi(name), timeout=60)
     way = bound(plane, Young)
     handle = Endpoints(way, NoInvoker).handle(name)
     for change in (lambda: handle.scale(3), lambda: handle.autoscale(Autoscaling(min=1, max=2))):
@@ -200,7 +200,7 @@ def test_an_endpoint_that_is_being_created_is_not_scaled_yet(plane, aws, name):
 
 
 def test_an_endpoint_that_goes_while_it_is_read_is_no_other_error(collection, plane, name):
-    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name), timeout=60)
     gone = {"code": "ValidationException", "status": 400, "message": 'Could not find resource "arn".'}
     plane.faults.add(Fault(kind="error", operation="ListTags", **gone))
     assert "tags could not be read" in collection.describe(name).notes[0]

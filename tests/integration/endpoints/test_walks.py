@@ -107,15 +107,15 @@ def found(collection: Endpoints, aws: Aws) -> dict[str, list[str]]:
 def step(collection: Endpoints, name: str, verb: str, spec: EndpointSpec, count: int) -> None:
     match verb:
         case "create":
-            collection.create(spec, timeout=20)
+            collection.create(spec, timeout=60)
         case "apply":
-            collection.apply(spec, timeout=20)
+            collection.apply(spec, timeout=60)
         case "rollback":
-            collection.handle(name).rollback(timeout=20)
+            collection.handle(name).rollback(timeout=60)
         case "scale":
-            collection.handle(name).scale(count, timeout=20)
+            collection.handle(name).scale(count, timeout=60)
         case "delete":
-            collection.delete(name, timeout=20)
+            collection.delete(name, timeout=60)
 
 
 def walk(plane, aws, name, seed, steps):
@@ -165,7 +165,7 @@ def walk(plane, aws, name, seed, steps):
                 assert live.variants[0].desired_count == count, said
             if verb == "apply" and error is None:
                 assert collection.plan(spec).action == "nothing", said
-    collection.delete(name, timeout=20)
+    collection.delete(name, timeout=60)
     assert found(collection, aws) == World().resources(name), said
     return said
 

@@ -57,7 +57,7 @@ def test_chaos(hosted: Hosted, answered: int, monkeypatch: pytest.MonkeyPatch) -
             dice = random.Random(seed)
             while answers[200] < answered:
                 name = dice.choice(names)
-                answer = await asyncio.wait_for(bench.invoke(f"{name}.tar.gz"), 20)
+                answer = await asyncio.wait_for(bench.invoke(f"{name}.tar.gz"), 50)
                 if answer.status == 200:
                     assert answer.body == f"{name}:hi".encode()
                     answers[200] += 1
@@ -94,7 +94,7 @@ def test_chaos(hosted: Hosted, answered: int, monkeypatch: pytest.MonkeyPatch) -
         faults.clear()
         await added.until(serving)  # what was lost is replaced
         for name in names:
-            assert (await asyncio.wait_for(bench.invoke(f"{name}.tar.gz"), 20)).status == 200
+            assert (await asyncio.wait_for(bench.invoke(f"{name}.tar.gz"), 50)).status == 200
         for picture in bench.hosting.variant("e", "AllTraffic").fleet.snapshot().instances.values():
             assert picture.outstanding == picture.loads_running == picture.loads_queued == 0
             assert picture.memory_used <= 1_300_000

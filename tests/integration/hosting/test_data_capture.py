@@ -183,9 +183,7 @@ def test_a_serverless_variant_serves_no_more_requests_at_once_than_it_says(hoste
         await deploy(bench, ECHO, max_concurrency=2, memory_bytes=2 << 30)
         assert bench.hosting.inspect()[0].memory_bytes == 2 << 30
         held = [asyncio.create_task(bench.invoke(None, f"wait:{gate}")) for _ in range(2)]
-        for _ in range(1000):
-            if sum(one.outstanding for one in bench.hosting.variant("e", "AllTraffic").instances.values()) == 2:
-                break
+        while sum(one.outstanding for one in bench.hosting.variant("e", "AllTraffic").instances.values()) < 2:
             await asyncio.sleep(0)
         status, code, message = error(await bench.invoke(None, "now"))
         assert (status, code) == (400, "ThrottlingException")

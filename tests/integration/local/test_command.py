@@ -137,7 +137,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
         assert settle(sm, "half-made")[-1]["EndpointStatus"] == "InService"
         pids = family(host.pid)
         host.send_signal(signal.SIGTERM)
-        assert host.wait(30) == 0
+        assert host.wait(60) == 0
         assert running(pids) == []
         for client in (sm, runtime, s3):
             client.close()

@@ -187,7 +187,7 @@ def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
         assert child.poll() is None
         processes.record_process(path, child.pid, "the-mark", ports=[1])
         assert processes.kill_recorded(path)["ports"] == [1]
-        assert child.wait(5) == -signal.SIGKILL
+        assert child.wait(60) == -signal.SIGKILL
     assert processes.kill_recorded(path)["ports"] == [1]  # kept until the record is removed
     processes.remove_record(path)
     assert processes.kill_recorded(path) is None

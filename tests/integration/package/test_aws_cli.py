@@ -133,6 +133,6 @@ def stops(process: subprocess.Popen, number: signal.Signals) -> None:
     tasks = Path(f"/proc/{process.pid}/task").iterdir()
     children = [pid for task in tasks for pid in (task / "children").read_text().split()]
     process.send_signal(number)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     assert children
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

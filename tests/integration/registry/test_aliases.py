@@ -54,7 +54,7 @@ class CountingAws(Aws):
         self.calls.append(call.operation)
         self.began.set()
         if self.held is not None:
-            assert self.held.wait(10)
+            assert self.held.wait(60)
         if self.cut:
             raise NotSentError("no connection")
         return super().send(call)
@@ -249,7 +249,7 @@ def test_a_reference_in_use_never_waits(
     assert watched.resolve("fraud@live").version == "v1"
     assert watched.resolve("fraud@live").version == "v1"
     counting.held.set()
-    counting.last.result(10)
+    counting.last.result(60)
     assert watched.resolve("fraud@live").version == "v2"
     assert counting.calls == ["get_object", "get_object"]  # one for the alias, one for tombstones, in one refresh
     clock.now += 100  # no use for a long time: this call waits for S3
@@ -286,7 +286,7 @@ def test_without_s3_the_last_known_holds(
     assert counting.calls == []
     clock.now += 3
     assert watched.resolve("fraud@live").version == "v1"
-    counting.last.result(10)
+    counting.last.result(60)
     assert "cached ones stay in use" in caplog.text
     with pytest.raises(NotSentError):
         watched.resolve("other@live")
@@ -294,7 +294,7 @@ def test_without_s3_the_last_known_holds(
     three.alias("fraud", "live", "v2")
     clock.now += 30
     watched.resolve("fraud@live")
-    counting.last.result(10)
+    counting.last.result(60)
     assert watched.resolve("fraud@live").version == "v2"
 
 
@@ -303,9 +303,9 @@ def test_many_threads_share_the_first_read(three: ModelRegistry, watched: ModelR
     counting.held = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(watched.resolve, "fraud@live") for _ in range(8)]
-        assert counting.began.wait(30)
+        assert counting.began.wait(60)
         counting.held.set()
-        assert {future.result(10).version for future in futures} == {"v1"}
+        assert {future.result(60).version for future in futures} == {"v1"}
     assert counting.calls.count("get_object") == 2
 
 
@@ -327,7 +327,7 @@ def test_changes_while_others_resolve(three: ModelRegistry) -> None:
                 assert three.resolve("fraud@live").version == f"v{number % 3 + 1}"
         finally:
             stop.set()
-        assert set().union(*(reader.result(10) for reader in readers)) <= {"v1", "v2", "v3"}
+        assert set().union(*(reader.result(60) for reader in readers)) <= {"v1", "v2", "v3"}
 
 
 def test_a_closed_client_raises_closed_error(

@@ -51,7 +51,7 @@ def trouble(world: World, fault: Fault) -> Iterator[None]:
 
 def test_a_cold_start_only_takes_longer(world: World) -> None:
     model = world.make("slow-once", 1.0)
-    reply = world.client.endpoint("scoring").invoke({"x": 1.0}, model=model, response_type=Answer, deadline=30)
+    reply = world.client.endpoint("scoring").invoke({"x": 1.0}, model=model, response_type=Answer, deadline=300)
     assert reply.value == Answer(model="slow-once", data={"x": 1.0})
     assert reply.cold
     assert reply.attempts >= 2
@@ -68,7 +68,7 @@ def test_a_herd_of_threads_causes_one_load(world: World) -> None:
 
     def call(number: int) -> str:
         gate.wait()
-        return str(endpoint.invoke([number], model=model, deadline=30).json()["data"][0])
+        return str(endpoint.invoke([number], model=model, deadline=300).json()["data"][0])
 
     with ThreadPoolExecutor(12) as pool:
         assert sorted(map(int, pool.map(call, range(12)))) == list(range(12))
@@ -82,7 +82,7 @@ def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World
     async def main() -> None:
         async with world.host.async_client() as client:
             endpoint = client.endpoint("scoring")
-            calls = [asyncio.create_task(endpoint.invoke([number], model=model, deadline=30)) for number in range(12)]
+            calls = [asyncio.create_task(endpoint.invoke([number], model=model, deadline=300)) for number in range(12)]
             await gate.until_arrived()
             for cancelled in calls[:3]:  # the leader is among them
                 cancelled.cancel()
@@ -104,7 +104,7 @@ def test_a_deadline_too_short_says_how_much_is_missing(world: World) -> None:
         endpoint.invoke({}, model=model, deadline=0.7)
     assert caught.value.ready_in is not None
     assert caught.value.attempts == len(caught.value.attempt_history) >= 1
-    assert endpoint.invoke({}, model=model, deadline=30).value["model"] == "late"
+    assert endpoint.invoke({}, model=model, deadline=300).value["model"] == "late"
     assert world.loads("late") == 1
 
 
@@ -192,7 +192,7 @@ def test_a_forked_child_invokes_with_its_parents_client(world: World) -> None:
     if child == 0:
         status = 1
         try:
-            status = 0 if endpoint.invoke({}, model="first/v1.tar.gz", deadline=20).attempts == 1 else 2
+            status = 0 if endpoint.invoke({}, model="first/v1.tar.gz", deadline=300).attempts == 1 else 2
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0

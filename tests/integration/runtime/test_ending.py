@@ -27,7 +27,7 @@ from tests.support.runtime.world import IMAGE, ROLE
 from tests.support.selection import pairs
 
 PROGRAM = SUPPORT / "runtime" / "ending.py"
-HANGS = 60.0  # seconds; only what waits for something that never comes takes that long
+HANGS = 300.0  # seconds; only what waits for something that never comes takes that long
 CODE = (
     PASS_GATE
     + """

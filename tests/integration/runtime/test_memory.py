@@ -11,7 +11,7 @@ from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.memory import Memory
 from tests.support.runtime.world import World
 
-OPTIONS = InvokeOptions(deadline=30)
+OPTIONS = InvokeOptions(deadline=300)
 
 
 def test_models_that_were_not_called_for_long_are_forgotten() -> None:
@@ -72,7 +72,7 @@ def test_threads_and_tasks_share_a_load(world: World) -> None:
         thread.start()
     asyncio.run(in_tasks())
     for thread in threads:
-        thread.join(30)
+        thread.join()
     assert sorted(values) == list(range(8))
     assert world.loads("shared") == 1
     assert len(memory.single_flight) == 0

@@ -110,14 +110,14 @@ def test_what_goes_wrong_in_a_stream_is_typed(world: World, single: str) -> None
 def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) -> None:
     client = world.client
     queued = client.endpoint("queues").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
-    assert queued.result(timeout=30, response_type=dict[str, int]).value == {"x": 1}
+    assert queued.result(timeout=300, response_type=dict[str, int]).value == {"x": 1}
     again = client.endpoint("queues").invoke_async(queued.submission.input, content_type="application/json")
-    assert again.result(timeout=30).value == {"x": 1}
+    assert again.result(timeout=300).value == {"x": 1}
 
     async def main() -> object:
         async with world.host.async_client() as client:
             queued = await client.endpoint("queues").invoke_async({"x": 2}, upload_to="s3://models/inputs/")
-            return (await queued.result(timeout=30)).value
+            return (await queued.result(timeout=300)).value
 
     assert asyncio.run(main()) == {"x": 2}
 
@@ -126,12 +126,12 @@ def test_a_small_payload_is_sent_in_the_request(world: World, single: str) -> No
     endpoint = world.client.endpoint("queues")
     queued = endpoint.invoke_async({"x": 3})
     assert queued.submission.input is None
-    assert queued.result(timeout=30).value == {"x": 3}
+    assert queued.result(timeout=300).value == {"x": 3}
     largest = "x" * (128_000 - 2)  # and two quotes
     quoted = f'"{largest}"'
-    assert endpoint.invoke_async(quoted, content_type="application/json").result(timeout=30).value == largest
+    assert endpoint.invoke_async(quoted, content_type="application/json").result(timeout=300).value == largest
     with pytest.raises(ModelServerError, match="no such feature") as failed:
-        endpoint.invoke_async('"bad"', content_type="application/json").result(timeout=30)
+        endpoint.invoke_async('"bad"', content_type="application/json").result(timeout=300)
     assert "the payload is" not in str(failed.value)
     with pytest.raises(InvalidInputError, match=r"128001 bytes.*at most 128000.*\n.*upload_to"):
         endpoint.invoke_async(b"x" * 128_001)
@@ -140,7 +140,7 @@ def test_a_small_payload_is_sent_in_the_request(world: World, single: str) -> No
 
     async def main() -> object:
         async with world.host.async_client() as client:
-            return (await (await client.endpoint("queues").invoke_async({"x": 4})).result(timeout=30)).value
+            return (await (await client.endpoint("queues").invoke_async({"x": 4})).result(timeout=300)).value
 
     assert asyncio.run(main()) == {"x": 4}
 
@@ -156,16 +156,16 @@ def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: 
     place = "s3://models/inputs/"
     queued = client.endpoint("queues").invoke_async(frame, content_type="application/json", upload_to=place)
     assert queued.submission.rows == 2
-    assert queued.result(timeout=30).value == [{"x": 1}, {"x": 2}]
+    assert queued.result(timeout=300).value == [{"x": 1}, {"x": 2}]
     one_less = attrs.evolve(queued, submission=attrs.evolve(queued.submission, rows=3))
     with pytest.raises(RowCountError, match="2 results for 3 rows"):
-        one_less.result(timeout=30)
+        one_less.result(timeout=300)
 
     async def main() -> None:
         async with world.host.async_client() as client:
             twin = await client.endpoint("queues").invoke_async(frame, content_type="application/json", upload_to=place)
             with pytest.raises(RowCountError):
-                await attrs.evolve(twin, submission=attrs.evolve(twin.submission, rows=1)).result(timeout=30)
+                await attrs.evolve(twin, submission=attrs.evolve(twin.submission, rows=1)).result(timeout=300)
 
     asyncio.run(main())
 
@@ -176,7 +176,7 @@ def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
         '"bad"', content_type="application/json", upload_to="s3://models/inputs/"
     )
     with pytest.raises(ModelServerError, match="no such feature"):
-        queued.result(timeout=30)
+        queued.result(timeout=300)
     with pytest.raises(MMEError):
         client.endpoint("streams").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
 
@@ -191,7 +191,7 @@ def test_waiting_ends(world: World, single: str) -> None:
     )
     with pytest.raises(WaitTimeoutError, match="no answer"):
         lost.result(timeout=0.1)
-    assert queued.result(timeout=30).value == {"x": 1}
+    assert queued.result(timeout=300).value == {"x": 1}
 
 
 class _Body(list[dict[str, dict[str, bytes]]]):

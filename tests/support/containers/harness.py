@@ -83,7 +83,7 @@ class Container:
 
     def close(self) -> str:
         self.process.terminate()
-        _, errors = self.process.communicate(timeout=20)
+        _, errors = self.process.communicate(timeout=120)
         return errors
 
 
@@ -114,7 +114,7 @@ class Peer:
         folder.mkdir(parents=True, exist_ok=True)
         for _ in range(3):  # another process can take the port between the moment it is found free and its use
             self._start(command, folder)
-            for _ in range(600):
+            for _ in range(3000):
                 if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
                     break
                 self.pause()
@@ -161,7 +161,7 @@ class Peer:
         try:
             if self.socket is not None:
                 connection.sock = socket.socket(socket.AF_UNIX)
-                connection.sock.settimeout(30)
+                connection.sock.settimeout(120)
                 connection.sock.connect(str(self.socket))
             connection.request(method, path, body=body, headers={"X-Mme-Sdk-Key": "the-key", **(headers or {})})
             answer = connection.getresponse()
@@ -180,7 +180,7 @@ class Peer:
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.communicate(timeout=30)
+        self.process.communicate(timeout=120)
         self._log.close()
 
     def __enter__(self) -> Peer:

@@ -125,7 +125,7 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
     collection = Endpoints(way, NoInvoker)
     client = way.client("sagemaker")
     for one in listed(client, "endpoints"):
-        collection.delete(one["EndpointName"], timeout=20)
+        collection.delete(one["EndpointName"], timeout=60)
     for one in listed(client, "endpoint_configs"):
         client.delete_endpoint_config(EndpointConfigName=one["EndpointConfigName"])
     for one in listed(client, "models"):

@@ -176,7 +176,7 @@ def run(
         )
         hosting = LocalHosting(context, clock=clock)
         try:
-            await asyncio.wait_for(scenario(Bench(hosting, s3, bucket, folder)), 90)
+            await asyncio.wait_for(scenario(Bench(hosting, s3, bucket, folder)), 300)
         finally:
             await hosting.close()
         assert not list((folder / "hosting" / "volumes").rglob("*.tar.gz"))

@@ -111,7 +111,7 @@ def still_running(names: tuple[str, ...]) -> list[str]:
     """Threads of these names that do not end; one that has been woken needs its turn to end."""
     found = [one for one in threading.enumerate() if one.name.startswith(names)]
     for thread in found:
-        thread.join(10.0)
+        thread.join(60.0)
     return [one.name for one in found if one.is_alive()]
 
 

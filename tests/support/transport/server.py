@@ -97,7 +97,7 @@ class LoopbackServer:
         self._loop.close()
 
     def _do(self, coroutine: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
     def _count(self, change: int) -> None:
         with self._open_changed:
