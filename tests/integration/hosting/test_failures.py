@@ -168,8 +168,9 @@ def test_a_download_that_took_too_long_leaves_nothing_behind(
         await bench.upload("models/m.tar.gz")
         await bench.deploy()
         monkeypatch.setattr(archives, "extract", slow)
-        _, _, message = error(await bench.invoke("m.tar.gz"))
-        assert "took more than 0.3 seconds" in message
+        while not ended:  # a busy machine may take all of the time for the download
+            _, _, message = error(await bench.invoke("m.tar.gz"))
+            assert "took more than 0.3 seconds" in message
         assert len(ended) == 1
         monkeypatch.setattr(archives, "extract", real)
         assert not list((bench.folder / "hosting").rglob("*.tar.gz"))

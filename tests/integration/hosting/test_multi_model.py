@@ -187,7 +187,8 @@ def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) ->
         assert error(answer)[:2] == (424, "ModelError")
         assert "Loading the model took more than 0.4 seconds" in json.loads(answer.body)["OriginalMessage"]
         gate.open()
-        assert (await bench.invoke("slow.tar.gz")).status == 200
+        while (answer := await bench.invoke("slow.tar.gz")).status != 200:  # a busy machine may take longer than that
+            assert "took more than 0.4 seconds" in json.loads(answer.body)["OriginalMessage"]
 
     hosted(scenario, load_limit=0.4, isolate=False)
 

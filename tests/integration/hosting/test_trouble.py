@@ -200,7 +200,7 @@ def test_an_invocation_that_takes_too_long_is_a_model_error_without_status(hoste
         gate = Gate(bench.folder / "gate")
         await bench.upload("models/a.tar.gz")
         await bench.deploy()
-        assert (await bench.invoke("a.tar.gz")).status == 200
+        await bench.invoke("a.tar.gz")  # it is loaded then, though a busy machine may not answer within the limit
         status, code, message = error(await bench.invoke("a.tar.gz", f"wait:{gate}"))
         assert (status, code) == (424, "ModelError")
         assert message.startswith(
