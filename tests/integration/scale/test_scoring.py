@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -97,7 +98,10 @@ def check(scored: pd.DataFrame, frame: pd.DataFrame) -> None:
     assert scored["prediction"].tolist() == (frame["x"] * frame["expected"]).tolist()
 
 
-def test_no_item_fails_at_an_endpoint_with_a_rate(scoring: Scoring) -> None:
+def test_no_item_fails_at_an_endpoint_with_a_rate(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In the time of the rate, 50 requests come a second, however slow the machine.
+    requests = itertools.count()
+    monkeypatch.setattr(scoring.host.faults, "_now", lambda: next(requests) / 50)
     fault = scoring.host.faults.add(Fault(kind="rate", operation="InvokeEndpoint", rate=25))
     try:
         results = list(
