@@ -34,7 +34,7 @@ def _looser(slo):
                                 for name, value in limits.items() if value is not None})  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [6, pytest.param(300, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [4, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_advice_holds(number):
     for load, models, slo in _cases(number):
         given = {"catalogue": models, "prices": PRICES, "requests": 1000, "max_instances": 6}
