@@ -140,15 +140,15 @@ class Trial:
         return best
 
     def average(self) -> Row:
-        """Return the fleet that the planner advises for the day's average."""
+        """Return the smallest shared fleet that keeps p99 on the day's average, as the planner says."""
         names = [f"m{number:04d}" for number in range(len(self.day.profiles))]
         rates = self.day.counts[self.day.first :].mean(axis=0) / 60.0
         found = plan(
             Workload.from_rates({name: rate for name, rate in zip(names, rates.tolist(), strict=True) if rate > 0}),
             catalogue=Catalogue(dict(zip(names, self.day.profiles, strict=True))), slo=SLO(p99=P99),
-            prices={"ml.m5.xlarge": 0.23},
+            prices={"ml.m5.xlarge": 0.23}, max_instances=LARGEST,
         )  # fmt: skip
-        shared = [one.layout.count for one in found.options if one.layout.mode == "shared"]
+        shared = [one.layout.count for one in found.options if one.layout.mode == "shared" and one.meets]
         count = min(shared, default=LARGEST)
         return self.measure([(0.0, count)], "plan for the average", f"{count} instances")
 

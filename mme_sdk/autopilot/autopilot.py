@@ -284,7 +284,9 @@ class Autopilot:
         }
         used = demand.column("memory_bytes").sum() + sum(self._catalogue[name].memory_bytes for name in self._warmed)
         space = found.before * self.machine.memory_bytes * self.rule.packing - used
-        models = learned_models(week, demand, ahead=self._warm, space=space, done=self._warmed)
+        due = learned_models(week, demand, ahead=self._warm, space=space, done=self._warmed)
+        known, default = self._catalogue.profiles, self._catalogue.default
+        models = [name for name in due if known.get(name, default) is not None]  # others were removed since
         if not models:
             return
         try:

@@ -12,6 +12,7 @@ import pytest
 from mme_sdk import MMEClient
 from mme_sdk.autopilot import Autopilot, Bounds, Decision, Demand, Observed, decide, learned_models
 from mme_sdk.errors import EndpointNotFoundError, InvalidInputError
+from mme_sdk.planning import Catalogue
 from tests.unit.autopilot.test_careless import CATALOGUE, MACHINE, MINUTE, NOW, SETTINGS
 from tests.unit.autopilot.test_journal import Bucket, kept, pilot
 
@@ -85,13 +86,13 @@ def test_they_are_loaded_once_on_the_instances_that_run_and_again_after_an_hour(
     made = flown(bucket, endpoint)
     made.step()
     options = {"target_variant": "AllTraffic", "at_a_time": 2 * MACHINE.loader_slots}
-    assert endpoint.asked == [(("b",), options)]
+    assert endpoint.asked == [(["b"], options)]
     made.step()
     assert len(endpoint.asked) == 1
     made._clock = lambda: NOW + timedelta(minutes=61)
     made._calls = lambda at: {at.replace(second=0) - 2 * MINUTE: {"awake": 3}}
     made.step()
-    assert [models for models, _ in endpoint.asked[1:]] == [("b",)]
+    assert [models for models, _ in endpoint.asked[1:]] == [["b"]]
 
 
 def test_what_does_not_fit_beside_the_models_of_the_last_hour_is_not_loaded(bucket):
@@ -115,8 +116,18 @@ def test_a_failure_is_logged_and_the_number_is_set_all_the_same(bucket, caplog):
     endpoint.failing = None
     with caplog.at_level(logging.INFO, "mme_sdk.autopilot.autopilot"):
         made.step()
-    assert [models for models, _ in endpoint.asked] == [("a",)]  # it is loaded at the next decision
+    assert [models for models, _ in endpoint.asked] == [["a"]]  # it is loaded at the next decision
     assert "endpoint scoring: 1 models are loaded" in caplog.text
+
+
+def test_a_model_that_the_catalogue_lost_since_last_week_is_not_loaded(bucket):
+    kept(bucket).add(past({"a": 1, "gone": 2}, after=19))
+    endpoint = Endpoint()
+    catalogue = Catalogue({name: CATALOGUE[name] for name in ("a", "awake")})
+    made = flown(bucket, endpoint, catalogue=catalogue)
+    made.step()
+    made.step()
+    assert [models for models, _ in endpoint.asked] == [["a"]]
 
 
 def test_a_frozen_autopilot_loads_none(bucket):
