@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from mme_sdk.autopilot import publishing
+from mme_sdk.autopilot.decision import Bounds
 from mme_sdk.aws import Call, Do, Flow
 from mme_sdk.endpoints import Autoscaling, flows
 from tests.support.endpoints import fake
@@ -33,6 +35,14 @@ def delete() -> Flow[Any]:
     return flows.delete("scoring", dry_run=False, **WAIT)
 
 
+def attach() -> Flow[Any]:
+    return publishing.attach("scoring", "AllTraffic", Bounds(smallest=2, largest=4))
+
+
+def detach() -> Flow[Any]:
+    return publishing.detach("scoring", "AllTraffic")
+
+
 CASES: dict[str, tuple[list[Callable[[], Flow[Any]]], Callable[[], Flow[Any]], Callable[[], Flow[Any]]]] = {
     # What runs before, the operation, and what completes it after an interruption.
     "create": ([], create, create),
@@ -45,6 +55,8 @@ CASES: dict[str, tuple[list[Callable[[], Flow[Any]]], Callable[[], Flow[Any]], C
     ),
     "autoscale": ([create], *[lambda: flows.autoscale("scoring", OTHER, variant=None)] * 2),
     "delete": ([create], delete, delete),
+    "attach the autopilot": ([create], attach, attach),
+    "detach the autopilot": ([create, attach], detach, detach),
 }
 
 # Notes that concern the endpoint with all that belongs to it.
@@ -79,16 +91,16 @@ def config_of(aws: InMemory) -> str | None:
 
 
 def scaling_of(aws: InMemory) -> Any:
-    """Limits and policies by variant; and the tags of the endpoint with autoscaling that is not attached."""
+    """Limits and policies by variant; the alarms; and the tags of the endpoint with what is not attached."""
     attached = {
         variant: (
             one["target"]["MinCapacity"],
-            {name: policy["TargetTrackingScalingPolicyConfiguration"] for name, policy in one["policies"].items()},
+            {name: policy.get("TargetTrackingScalingPolicyConfiguration") for name, policy in one["policies"].items()},
         )
         for variant, one in aws.scaling.items()
     }
     tags = [key for arn, own in aws.tags.items() if ":endpoint/" in arn for key in own if key.startswith("mme_sdk:")]
-    return attached, tags
+    return attached, list(aws.alarms), tags
 
 
 def names(aws: InMemory) -> set[str]:
