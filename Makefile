@@ -82,7 +82,7 @@ gpu: ## Models on an NVIDIA GPU: placement, a full device, eviction (under five 
 sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
 	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
-CLIENTS := sagemaker3 sagemaker-core mlflow mlflow-plugin langchain litellm airflow javascript streamlit
+CLIENTS := sagemaker3 sagemaker-core mlflow mlflow-plugin mlflow-server langchain litellm airflow javascript streamlit
 CLIENT_TESTS := tests/soak/clients tests/soak/hosting/test_sagemaker_2.py tests/integration/package/test_aws_cli.py tests/integration/package/test_examples.py
 
 clients: $(CLIENTS:%=.venv-clients/%/.done) .venv-sagemaker2/.done .venv/.dev ## Unmodified AWS clients against the embedded host, each in an environment of its own
