@@ -141,7 +141,7 @@ class RegistryOperations:
         """
         tombstones = self.aliases.tombstones
         record = (yield from tombstones.record()) if known is NOT_READ else known
-        with noting(self._unfinished(target)):
+        try:
             for _ in range(_ATTEMPTS):
                 created = yield from self.write(target, content, create, record)
                 record, again, other_content = yield from tombstones.remove({target: content}, record)
@@ -151,7 +151,16 @@ class RegistryOperations:
                 if not again:
                     return created
             yield from self.delete_late_archive(target)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as stop:
+            yield from cleaned(self._note_unfinished(target, stop), stop, self._unfinished(target))
+            raise
         raise self._contention_error(target)
+
+    def _note_unfinished(self, target: str, stop: BaseException) -> Flow[None]:
+        if target in tombstones_of((yield from self.aliases.tombstones.record())):
+            stop.add_note(self._unfinished(target))
 
     def _unfinished(self, target: str) -> str:
         return f"{self.keys.prefix.join(target)} may be stored without being usable; registering it again completes it"

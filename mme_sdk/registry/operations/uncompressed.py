@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._flows.effects import Do, Flow, Kept
+from mme_sdk._flows.effects import Do, Flow, Kept, noting
 from mme_sdk.artifacts import Archive
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import ConflictError, IntegrityError, ModelNotFoundError, NotFoundError
@@ -73,7 +73,11 @@ def register(
         def create() -> Flow[StoredObject]:
             return _create(store, target, folder, found, headers, lambda sent: progress(sent, found.size))
 
-        stored = yield from operations.write_until_stable(target, archive.content, create)
+        left = (
+            f"files under {keys.prefix.join(folder)}; registering it again completes it, abort_uploads() removes them"
+        )
+        with noting(f"left behind: {left}"):
+            stored = yield from operations.write_until_stable(target, archive.content, create)
     return _version(store, name, chosen, stored)
 
 
