@@ -82,7 +82,7 @@ gpu: ## Models on an NVIDIA GPU: placement, a full device, eviction (under five 
 sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
 	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
-CLIENTS := sagemaker3 sagemaker-core mlflow mlflow-plugin langchain litellm airflow javascript streamlit
+CLIENTS := sagemaker3 sagemaker-core mlflow mlflow-plugin mlflow-server langchain litellm airflow javascript streamlit
 CLIENT_TESTS := tests/soak/clients tests/soak/hosting/test_sagemaker_2.py tests/integration/package/test_aws_cli.py tests/integration/package/test_examples.py
 
 clients: $(CLIENTS:%=.venv-clients/%/.done) .venv-sagemaker2/.done .venv/.dev ## Unmodified AWS clients against the embedded host, each in an environment of its own
@@ -138,8 +138,8 @@ yesterday: .venv/.dev ## The last release's tests of the public API on today's c
 	$(BIN)/python scripts/yesterday.py $(YESTERDAY)
 
 docs-publish: .venv-docs/.done ## Publish the pages of a version to the branch gh-pages: make docs-publish VERSION=1.2.3
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike deploy --push --update-aliases "$(VERSION)" latest
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike set-default --push latest
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --push --update-aliases "$(VERSION)" latest
+	PATH="$(CURDIR)/.venv-docs/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mike set-default --push latest
 
 docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk

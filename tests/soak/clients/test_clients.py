@@ -6,10 +6,15 @@ import io
 import os
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 import boto3
 import pytest
@@ -113,8 +118,36 @@ def test_mlflow_deploys_and_invokes(exports, model, tmp_path):
     run(python_of("mlflow"), "mlflow", "with_mlflow.py", str(folder), exports=exports, home=tmp_path)
 
 
-def test_mlflow_syncs_and_deploys_through_the_plugin(tmp_path):
-    run(python_of("mlflow-plugin"), "mlflow-plugin", "with_mlflow_plugin.py", exports={}, home=tmp_path)
+@pytest.mark.parametrize("server", [False, True], ids=["file", "server"])
+def test_mlflow_syncs_and_deploys_through_the_plugin(server, tmp_path):
+    with mlflow_server(tmp_path) if server else nullcontext({}) as exports:
+        run(python_of("mlflow-plugin"), "mlflow-plugin", "with_mlflow_plugin.py", exports=exports, home=tmp_path)
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Run an MLflow server, which also stores artifacts. Yield the variables of its clients."""
+    python = python_of("mlflow-server")
+    if not python.exists():
+        pytest.skip(f"mlflow-server is not installed in {ENVIRONMENTS}: make clients")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", folder / "served"]
+    own = {"PATH": os.environ["PATH"], "HOME": str(folder), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with (folder / "server.log").open("w") as log:
+        server = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while True:
+            assert server.poll() is None, (folder / "server.log").read_text()[-3000:]
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=60):
+                break
+            time.sleep(0.2)
+        yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
 
 
 def test_langchain_invokes(exports, tmp_path):
