@@ -94,6 +94,8 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
     over, high = math.log(first / low), min(first, scale)
     while (under := excess(high)) > 0 and high < _FOREVER * scale:
         low, over, high = high, under, 4.0 * high
+    if under > 0:  # bursts alone keep the loader slots busy
+        return high
     before, rose = 0, None
     while high - low > (least := _PRECISION * max(scale, low)):
         width = high / low
