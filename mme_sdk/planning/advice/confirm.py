@@ -250,6 +250,8 @@ class Confirmation:
 
         def simulated(factor: float) -> tuple[str, ...]:
             seen = ran(factor)
+            if seen.simulated is None:
+                return seen.overloads or ("there are too few requests",)
             return seen.blockers or seen.risks
 
         def collapses(factor: float) -> tuple[str, ...]:
