@@ -61,7 +61,11 @@ def test_a_dry_run_changes_nothing_and_leaves_a_record_in_s3(client, local, monk
 
 
 def test_a_new_process_goes_on_where_the_journal_ends_and_reads_no_older_decision(client, local, monkeypatch):
-    journal = Journal("s3://piloted/journal/", session=local.session(), endpoint_url=local.s3_endpoint_url)
+    place = "s3://piloted/journal-that-goes-on/"
+    first = pilot(client, journal=place)
+    first.step()
+    first.close()
+    journal = Journal(place, session=local.session(), endpoint_url=local.s3_endpoint_url)
     (decided,) = journal.read(endpoint="piloted")
     for age in (30, 20, 10):
         journal.add(attrs.evolve(decided, at=NOW - timedelta(minutes=age)))
@@ -79,7 +83,7 @@ def test_a_new_process_goes_on_where_the_journal_ends_and_reads_no_older_decisio
     assert before.at == NOW - timedelta(minutes=10)
     assert journal.last(**names, end=NOW - timedelta(hours=1)) is None
     journal.close()
-    later = pilot(client, clock=lambda: NOW + timedelta(minutes=1))
+    later = pilot(client, journal=place, clock=lambda: NOW + timedelta(minutes=1))
     assert later.decide().previous.at == NOW
     later.close()
 
