@@ -17,7 +17,7 @@ from mme_sdk.planning import ModelProfile, Traffic, Workload
 
 Floats = NDArray[np.float64]
 
-__all__ = ["DAYS", "WARM_UP", "Day", "Kind", "draw", "from_trace", "movement", "working_set"]
+__all__ = ["DAYS", "WARM_UP", "Day", "Kind", "draw", "from_trace", "movement", "with_warming", "working_set"]
 
 WARM_UP = 120
 """Minutes before the day that fill the caches; they are simulated and not counted."""
@@ -37,6 +37,7 @@ class Day:
         traffic: The calls; the day begins at second `60 * first`.
         profiles: Size and times of each model.
         first: Minute at which the day begins; those before it fill the caches.
+        warming: Which of the calls users did not make: they load a model early. None: none of them.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Day:
     traffic: Traffic
     profiles: tuple[ModelProfile, ...]
     first: int = 0
+    warming: NDArray[np.bool_] | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -127,6 +129,20 @@ def movement(day: Day) -> float:
     """Return how much the working set moves: 1 less its mean over the hours, divided by its largest."""
     sizes = working_set(day)
     return float(1.0 - sizes.mean() / sizes.max())
+
+
+def with_warming(day: Day, calls: list[tuple[float, int]]) -> Day:
+    """Return a day with calls that load models early: a time (seconds) and the number of a model each."""
+    old = day.traffic
+    times, models = np.asarray([at for at, _ in calls]), np.asarray([model for _, model in calls], dtype=np.int64)
+    service = np.asarray([day.profiles[model].service_seconds for model in models])
+    together = np.concatenate([old.times, times])
+    order = np.argsort(together, kind="stable")
+    return attrs.evolve(
+        day, warming=(np.arange(len(together)) >= len(old.times))[order],
+        traffic=attrs.evolve(old, times=together[order], models=np.concatenate([old.models, models])[order],
+                             service=np.concatenate([old.service, service])[order]),
+    )  # fmt: skip
 
 
 def _day(

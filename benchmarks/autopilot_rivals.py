@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import attrs
 import numpy as np
-from autopilot_days import Day
+from autopilot_days import Day, with_warming
 from autopilot_fleet import SHORT, Compiled, Steps, numba, run
 
-from mme_sdk.autopilot.decision import Bounds, Observed, State, decide
+from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, decide
 from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine
 from mme_sdk.autopilot.rule import Goal, Rule, need
+from mme_sdk.autopilot.schedule import learned_floor, learned_models
 from mme_sdk.planning import SLO, Catalogue, FleetConfig, Workload, plan
 from mme_sdk.planning.simulation import SimulationResult
 
@@ -95,6 +96,8 @@ class Trial:
         """Return what a simulation gave; counted from the end of the warm-up."""
         first, end = 60.0 * self.day.first, 60.0 * len(self.day.counts)
         keep = found.times >= first
+        if self.day.warming is not None:
+            keep &= ~self.day.warming
         cold, hour = found.kinds[keep] > 0, ((found.times[keep] - first) // 3600).astype(int)
         calls, colds = np.bincount(hour), np.bincount(hour, weights=cold)
         shares = colds / np.maximum(calls, 1)
@@ -137,15 +140,15 @@ class Trial:
         return best
 
     def average(self) -> Row:
-        """Return the fleet that the planner advises for the day's average."""
+        """Return the smallest shared fleet that keeps p99 on the day's average, as the planner says."""
         names = [f"m{number:04d}" for number in range(len(self.day.profiles))]
         rates = self.day.counts[self.day.first :].mean(axis=0) / 60.0
         found = plan(
             Workload.from_rates({name: rate for name, rate in zip(names, rates.tolist(), strict=True) if rate > 0}),
             catalogue=Catalogue(dict(zip(names, self.day.profiles, strict=True))), slo=SLO(p99=P99),
-            prices={"ml.m5.xlarge": 0.23},
+            prices={"ml.m5.xlarge": 0.23}, max_instances=LARGEST,
         )  # fmt: skip
-        shared = [one.layout.count for one in found.options if one.layout.mode == "shared"]
+        shared = [one.layout.count for one in found.options if one.layout.mode == "shared" and one.meets]
         count = min(shared, default=LARGEST)
         return self.measure([(0.0, count)], "plan for the average", f"{count} instances")
 
@@ -167,12 +170,13 @@ class Trial:
         return min(met, key=lambda one: one.hours) if met else attrs.evolve(rows[-1], detail="no target keeps p99")
 
     def autopilot(
-        self, rule: Rule, rival: str = "autopilot", *, floor: list[int] | None = None, every: int = 3
-    ) -> tuple[Row, list[int]]:
+        self, rule: Rule, rival: str = "autopilot", *, floor: list[int] | None = None, every: int = 3,
+        decisions: list[Decision] | None = None,
+    ) -> tuple[Row, list[int]]:  # fmt: skip
         """Return the autopilot, and the number of instances that it wants in each minute.
 
         The simulation goes on minute by minute, so that the autopilot sees the cold calls that its own fleet had.
-        Without numba, or with few calls, it sees none.
+        Without numba, or with few calls, it sees none. The decisions are appended to `decisions`.
         """
         day = self.day
         fleet = None
@@ -193,6 +197,8 @@ class Trial:
                         machine=MACHINE,
                     )  # fmt: skip
                     state, count = found.state, found.count
+                    if decisions is not None:
+                        decisions.append(found)
                 wanted.append(count)
             if fleet is not None:
                 fleet.serve(min(wanted[-STARTS_AFTER - 1 :]), 60.0 * minute, 60.0 * (minute + 1))
@@ -201,14 +207,24 @@ class Trial:
             return self.measure(steps, rival), wanted
         return self.row(fleet.result(steps), steps, rival), wanted
 
-    def learned(self, rule: Rule) -> Row:
-        """Return the autopilot with the limits that it learns from the day a week earlier."""
+    def week(self, rule: Rule) -> list[Decision]:
+        """Return what the autopilot decided a week earlier, without a week before that."""
         assert self.before is not None
-        lead = 15
-        _, week = attrs.evolve(self, day=self.before).autopilot(rule)
-        floor = [min(week[minute : minute + 60]) for minute in range(len(week))]
-        floor = [floor[min(minute + lead, len(floor) - 1)] for minute in range(len(floor))]
-        return self.autopilot(rule, "autopilot, learned schedule", floor=floor)[0]
+        found: list[Decision] = []
+        attrs.evolve(self, day=self.before).autopilot(rule, decisions=found)
+        return [attrs.evolve(one, at=one.at - timedelta(days=7)) for one in found]
+
+    def learned(self, rule: Rule, week: list[Decision], rival: str, *, lead: int = 15, warm: int = 0) -> Row:
+        """Return the autopilot with the limits that it learns from a week earlier, and the models that it loads early.
+
+        What fits is computed from the limits alone: as many instances are in service at least.
+        """
+        moments = [BEGIN + timedelta(minutes=minute) for minute in range(len(self.day.counts))]
+        floor = [learned_floor(week, at, lead=lead) for at in moments]
+        day = self.day if not warm else with_warming(self.day, _warm_calls(self.day, week, floor, rule, warm))
+        calls = 0 if day.warming is None else int(day.warming.sum())
+        row, _ = attrs.evolve(self, day=day).autopilot(rule, rival, floor=floor)
+        return attrs.evolve(row, detail=f"{calls} models loaded early" if warm else "")
 
     def oracle(self, rule: Rule, rival: str = "oracle") -> Row:
         """Return what the same rule wants if it knows the rates to come, with instances that start at once."""
@@ -253,6 +269,31 @@ def _demands(day: Day) -> Callable[[int], Demand]:
     return at
 
 
+def _warm_calls(
+    day: Day, week: list[Decision], floor: list[int], rule: Rule, ahead: int, every: int = 3
+) -> list[tuple[float, int]]:
+    """Return the calls with which an autopilot loads models early, as `Autopilot(warm=…)` makes them."""
+    see, serving = _demands(day), in_service(floor)
+    number_of = {name: number for number, name in enumerate(see(0).models)}
+    since: dict[str, int] = {}
+    calls: list[tuple[float, int]] = []
+    for minute in range(15, len(day.counts), every):
+        everything = see(minute)
+        rows = np.flatnonzero(everything.counts[:, -1])
+        demand = attrs.evolve(
+            everything, models=tuple(everything.models[row] for row in rows), counts=everything.counts[rows],
+            profiles=tuple(everything.profiles[row] for row in rows),
+        )  # fmt: skip
+        called = set(demand.models)
+        since = {name: at for name, at in since.items() if minute - at < 60 and name not in called}
+        used = demand.column("memory_bytes").sum() + sum(day.profiles[number_of[name]].memory_bytes for name in since)
+        space = max(SMALLEST, serving[minute]) * MACHINE.memory_bytes * rule.packing - used
+        names = learned_models(week, demand, ahead=ahead, space=space, done=since)
+        since |= dict.fromkeys(names, minute)
+        calls += [(60.0 * minute + 0.2 * place, number_of[name]) for place, name in enumerate(names)]
+    return calls
+
+
 def rivals(trial: Trial, worth: float, *, short: bool = False) -> Iterator[Row]:
     """Yield the rows of a day; with `short`, only the fixed fleet, the autopilot and the oracle."""
     rule = Rule(goal=Goal(cold_seconds_per_hour=worth), shrink_by=LARGEST)
@@ -270,4 +311,7 @@ def rivals(trial: Trial, worth: float, *, short: bool = False) -> Iterator[Row]:
     yield trial.autopilot(attrs.evolve(rule, shrink_by=1), "autopilot, removes one at a time")[0]
     yield trial.autopilot(both, "autopilot, cold share <= 1.5 % too")[0]
     if trial.before is not None:
-        yield trial.learned(rule)
+        week = trial.week(rule)
+        yield trial.learned(rule, week, "autopilot, learned schedule")
+        yield trial.learned(rule, week, "autopilot, learned, 45 minutes early", lead=45)
+        yield trial.learned(rule, week, "autopilot, learned, warming", lead=45, warm=20)

@@ -8,6 +8,7 @@ the environment variables of the host, and the host ends with the program. On AW
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -94,6 +95,8 @@ def main(program: list[str]) -> int:
     """Run a program with the variables of the host; return its exit code."""
     if not program:
         raise SystemExit("name a program, such as: python examples/with_host.py python examples/web/call_handler.py")
+    if shutil.which(program[0]) is None:
+        raise SystemExit(f"{program[0]}: there is no such program; install it first: pip install {program[0]}")
     with started() as host:
         return subprocess.run(program, env={**os.environ, **host.environ()}, check=False).returncode
 

@@ -150,7 +150,8 @@ def check_resource_name(name: str, value: Any) -> None:
         InvalidInputError: SageMaker does not accept the name.
     """
     if not isinstance(value, str) or not value:
-        raise InvalidInputError(f"{name} must be a name, not {value!r}")
+        hint = "pass text; in a YAML file, put it in quotes" if isinstance(value, (int, float)) else None
+        raise InvalidInputError(f"{name} must be a name, not {value!r}", hint=hint)
     if len(value) > 63:
         raise InvalidInputError(f"{name} must have at most 63 characters, not {len(value)}: {value!r}")
     if not RESOURCE_NAME.fullmatch(value):

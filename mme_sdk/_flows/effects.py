@@ -9,9 +9,11 @@ Other modules define further effects as subclasses of `Effect`. They pass an int
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 
@@ -29,9 +31,12 @@ __all__ = [
     "Effect",
     "Flow",
     "Interpreter",
+    "Kept",
     "Sleep",
     "Together",
     "cleaned",
+    "finished",
+    "noting",
 ]
 
 CLEANUP = 5.0  # seconds for everything that an interrupted flow still does
@@ -104,6 +109,44 @@ class Together(Effect):
     flows: Sequence[Flow[Any]]
     width: int = 8
     within: float | None = None
+
+
+class _Closable(Protocol):
+    @property
+    def close(self) -> Callable[[], object]: ...
+
+
+C = TypeVar("C", bound=_Closable)
+
+
+class Kept:
+    """What the work of a `Do` opens for a flow. It is closed at the end of the `with` block.
+
+    If the flow is interrupted during the work, the flow never receives the result. So the work itself passes the result
+    to this object, which closes it at once if the `with` block has ended.
+    """
+
+    def __init__(self) -> None:
+        self._stack: ExitStack | None = ExitStack()
+        self._lock = Lock()
+
+    def __call__(self, made: C) -> C:
+        """Close an object at the end of the block; return it."""
+        with self._lock:
+            if self._stack is not None:
+                self._stack.callback(made.close)
+                return made
+        made.close()
+        return made
+
+    def __enter__(self) -> Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            stack, self._stack = self._stack, None
+        if stack is not None:
+            stack.close()
 
 
 class Interpreter:
@@ -327,3 +370,35 @@ def cleaned(flow: Flow[Any], error: BaseException, left: str) -> Flow[None]:
         raise
     except BaseException:  # noqa: BLE001 - the caller raises the first error
         error.add_note(f"left behind: {left} (the clean-up was ended)")
+
+
+def finished(make: Callable[[], Flow[T]], left: str) -> Flow[T]:
+    """Run a flow. If it is interrupted, it runs again as the clean-up.
+
+    Args:
+        make: Makes the flow. Two runs must do no more than one.
+        left: What is left behind if the clean-up does not finish, and how to remove it.
+    """
+    try:
+        return (yield from make())
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as stop:
+        yield from cleaned(make(), stop, left)
+        raise
+
+
+@contextmanager
+def noting(left: str) -> Iterator[None]:
+    """Add a note to an interruption of the `with` block of a flow, such as Ctrl-C. Errors stay as they are.
+
+    Args:
+        left: What the interrupted flow leaves, and what completes or removes it.
+    """
+    try:
+        yield
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as stop:
+        stop.add_note(left)
+        raise

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError, MissingExtraError, StorageError
@@ -42,7 +44,8 @@ def save(estimator: Any, directory: str | Path) -> Path:
         Path of the saved file.
 
     Raises:
-        InvalidInputError: The object is not such a model, or is not fitted.
+        InvalidInputError: The object is not such a model, is not fitted, or contains a function or class that a
+            container could not import.
         MissingExtraError: The library that saves it is not installed.
         StorageError: The file cannot be written, for example because the disk is full.
 
@@ -117,11 +120,41 @@ def _sklearn(model: Any, directory: Path) -> Path:
         path = directory / "model.skops"
         path.write_bytes(data)
         return path
+    _check_imports(model)
     import joblib
 
     path = directory / "model.joblib"
     joblib.dump(model, path)
     return path
+
+
+def _check_imports(model: Any) -> None:
+    """Raise InvalidInputError if the model contains a function or class that no other process can import."""
+    try:
+        # The arrays are passed to the callback and not copied, so that a large model takes no memory twice.
+        _ImportCheck(io.BytesIO(), protocol=5, buffer_callback=lambda _: None).dump(model)
+    except InvalidInputError:
+        raise
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise InvalidInputError(f"cannot save the {type(model).__name__}: {error}", hint=_IMPORTABLE) from error
+
+
+_IMPORTABLE = (
+    "define its functions and classes in a module, such as code/features.py, and register a folder with this module, "
+    "the saved model and a code/inference.py with a model_fn"
+)
+
+
+class _ImportCheck(pickle.Pickler):
+    """Pickle stores functions and classes by name. A container has no `__main__` of the program that saved them."""
+
+    def persistent_id(self, obj: Any) -> None:
+        if isinstance(obj, (type, FunctionType)) and obj.__module__ == "__main__":
+            raise InvalidInputError(
+                f"the model contains {obj.__qualname__}, which this program or notebook defines (module __main__), and "
+                "a container could not import it from there",
+                hint=_IMPORTABLE,
+            )
 
 
 def _skops(model: Any) -> bytes | None:

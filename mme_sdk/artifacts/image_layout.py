@@ -12,7 +12,9 @@ __all__ = ["SCRIPTS", "image_problem"]
 
 SCRIPTS = ("code/inference.py", "inference.py")
 """Paths of the script of a model directory; the first one that exists is run."""
-_NO_BOOSTER = re.compile(r"[^/]+\.(csv|md|py|rst|txt|ya?ml)|(license|licence|notice|readme)", re.IGNORECASE)
+_NO_BOOSTER = re.compile(
+    r"[^/]+\.(csv|md|py|rst|txt|ya?ml|cbm?|lgb|onnx|skops)|(license|licence|notice|readme)", re.IGNORECASE
+)
 
 
 def image_problem(
@@ -68,7 +70,7 @@ def _files_problem(files: Sequence[str], profile: Profile, *, multi_model: bool)
         return f"the {profile.title} image loads one file, and there are several: {', '.join(found)}"
     others = [path for path in found if _NO_BOOSTER.fullmatch(path)]
     if profile.name == "xgboost" and others:
-        return f"the XGBoost image loads every file at the top as a model, {', '.join(others)} too"
+        return f"the XGBoost image loads every file at the top as a model of XGBoost, {', '.join(others)} too"
     return None
 
 

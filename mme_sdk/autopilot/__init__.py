@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mme_sdk.autopilot.demand import Demand, Machine
     from mme_sdk.autopilot.journal import Journal
     from mme_sdk.autopilot.rule import Forecast, Goal, Rule
-    from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
+    from mme_sdk.autopilot.schedule import learned_floor, learned_models, learned_schedule
     from mme_sdk.autopilot.state import Bounds, Observed, State
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "State",
     "decide",
     "learned_floor",
+    "learned_models",
     "learned_schedule",
 ]
 
@@ -49,6 +50,7 @@ _HOMES = {
     "State": "autopilot.state",
     "decide": "autopilot.decision",
     "learned_floor": "autopilot.schedule",
+    "learned_models": "autopilot.schedule",
     "learned_schedule": "autopilot.schedule",
 }
 

@@ -20,7 +20,7 @@ from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, measured_cold_sha
 from mme_sdk.autopilot.journal import Journal
 from mme_sdk.autopilot.publishing import Lost
 from mme_sdk.autopilot.rule import Rule
-from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
+from mme_sdk.autopilot.schedule import learned_floor, learned_models, learned_schedule
 from mme_sdk.aws import Flow
 from mme_sdk.client import MMEClient
 from mme_sdk.endpoints import Schedule
@@ -78,6 +78,10 @@ class Autopilot:
         alarms: Names of CloudWatch alarms; while one is in the state ALARM, the autopilot freezes. Default: none.
         learn: Whether the number is never below what the same hour a week earlier needed throughout, as far as the
             journal has it. Default False.
+        lead: Minutes by which the learned number is early; 0 to 59. Default 15.
+        warm: Minutes before which models are loaded that were called in the same minutes a week earlier, as far as they
+            fit into memory beside those of the last hour; 0 to 60. It needs `learn`, and an `apply` that changes the
+            number. Default 0: none is loaded.
         clock: Returns the current time, with a time zone. Default: None, the system's clock.
         sleep: Waits for a number of seconds. Default: None, the client's clock.
 
@@ -108,6 +112,8 @@ class Autopilot:
         apply: Apply = "nothing",
         alarms: Iterable[str] = (),
         learn: bool = False,
+        lead: int = 15,
+        warm: int = 0,
         clock: Callable[[], datetime] | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
@@ -132,13 +138,18 @@ class Autopilot:
             raise InvalidInputError(
                 "without recordings, the catalogue must list the models", hint="Catalogue.from_registry lists them"
             )
+        check_number("lead", lead, at_least=0, at_most=59, integer=True)
+        check_number("warm", warm, at_least=0, at_most=WINDOWS[-1], integer=True)
+        if warm and not (learn and apply != "nothing"):
+            raise InvalidInputError("warm needs learn=True, and apply metric or scale")
         if learn and journal is None:
             raise InvalidInputError("learn=True needs a journal, which has the decisions of the week before")
         self.endpoint, self.variant = endpoint, variant
         self.rule, self.bounds, self.machine, self.apply = rule, bounds, machine, apply
         self._client, self._aws = client, client._aws
         self._catalogue, self._recordings, self._calls = catalogue, recordings, calls
-        self._learn = learn
+        self._learn, self._lead, self._warm = learn, lead, warm
+        self._warmed: dict[str, datetime] = {}
         s3 = self._aws.endpoint_url("s3")
         self._s3_url = s3
         self._journal = None if journal is None else Journal(journal, session=self._aws.session, endpoint_url=s3)
@@ -158,9 +169,10 @@ class Autopilot:
         """
         return self._decide()[0]
 
-    def _decide(self) -> tuple[Decision, Lost | None]:
+    def _decide(self) -> tuple[Decision, Lost | None, list[Decision]]:
         at = self._now()
-        observed, lost = self._aws.run(self._observe(at))
+        week = self._last_week(at)
+        observed, lost = self._aws.run(self._observe(learned_floor(week, at, lead=self._lead)))
         try:
             demand = self._demand(at, observed.count)
         except MMEError as error:
@@ -170,7 +182,7 @@ class Autopilot:
             demand, observed, self._remembered(at), rule=self.rule, bounds=self.bounds, machine=self.machine,
             endpoint=self.endpoint, variant=self.variant,
         )  # fmt: skip
-        return found, lost
+        return found, lost, week
 
     def step(self) -> Decision:
         """Decide, record the decision, and apply it as `apply` says.
@@ -184,10 +196,12 @@ class Autopilot:
         Raises:
             MMEError: The journal could not be written, or AWS refused the change.
         """
-        found, lost = self._decide()
+        found, lost, week = self._decide()
         if self._journal is not None:
             self._journal.add(found)
         self._state = found.state
+        if self._warm and found.action != "freeze":
+            self._load(found, week)
         if self.apply == "metric":
             if lost is not None and found.action != "freeze":
                 self.attach(schedule=lost.limits and self._journal is not None)
@@ -259,9 +273,35 @@ class Autopilot:
         if self._journal is not None:
             self._journal.close()
 
+    def _load(self, found: Decision, week: list[Decision]) -> None:
+        """Load the models that were called in the coming minutes a week earlier.
+
+        They fill the instances that run, not those that this decision adds.
+        """
+        demand, at = found.demand, found.at
+        self._warmed = {
+            name: since for name, since in self._warmed.items() if at - since < _HOUR and name not in demand.models
+        }
+        used = demand.column("memory_bytes").sum() + sum(self._catalogue[name].memory_bytes for name in self._warmed)
+        space = found.before * self.machine.memory_bytes * self.rule.packing - used
+        due = learned_models(week, demand, ahead=self._warm, space=space, done=self._warmed)
+        known, default = self._catalogue.profiles, self._catalogue.default
+        models = [name for name in due if known.get(name, default) is not None]  # others were removed since
+        if not models:
+            return
+        try:
+            report = self._client.endpoint(self.endpoint).warm(
+                models, target_variant=self.variant, at_a_time=found.before * self.machine.loader_slots
+            )
+        except MMEError as error:
+            _log.warning("models of endpoint %s could not be loaded early: %s", self.endpoint, error)
+            return
+        self._warmed |= dict.fromkeys(models, at)
+        _log.info("endpoint %s: %s", self.endpoint, report)
+
     # -- what a decision is made from -----------------------------------------------------------------------------
 
-    def _observe(self, at: datetime) -> Flow[tuple[Observed, Lost | None]]:
+    def _observe(self, floor: int) -> Flow[tuple[Observed, Lost | None]]:
         seen = yield from describe_endpoint(self.endpoint)
         found = next((one for one in seen.variants if one.name == self.variant), None)
         status = seen.status
@@ -279,7 +319,7 @@ class Autopilot:
             detached = f"{lost.what}, and the learned limits are not attached again, because there is no journal"
         count = found.desired_count if found.desired_count is not None else found.instance_count
         observed = Observed(
-            count=count or 0, status=status, alarms=ringing, floor=self._floor(at), missing=missing, detached=detached
+            count=count or 0, status=status, alarms=ringing, floor=floor, missing=missing, detached=detached
         )
         return observed, lost
 
@@ -304,18 +344,13 @@ class Autopilot:
             )
             return None
 
-    def _floor(self, at: datetime) -> int:
+    def _last_week(self, at: datetime) -> list[Decision]:
+        """Return the decisions of a week earlier from which the coming minutes are learned."""
         if not self._learn or self._journal is None:
-            return 0
+            return []
         begin = at - _WEEK
-        past = self._journal.read(
-            endpoint=self.endpoint,
-            variant=self.variant,
-            start=begin,
-            end=begin + timedelta(minutes=75),
-            skip_damaged=True,
-        )
-        return learned_floor(past, at)
+        end = begin + timedelta(minutes=self._lead) + _HOUR
+        return self._journal.read(endpoint=self.endpoint, variant=self.variant, start=begin, end=end, skip_damaged=True)
 
     def _remembered(self, at: datetime) -> State | None:
         """Return what the last decision left, also that of another process with the same journal."""
@@ -376,7 +411,7 @@ class Autopilot:
         past = self._journal.read(
             endpoint=self.endpoint, variant=self.variant, start=at - _WEEK, end=at, skip_damaged=True
         )
-        return learned_schedule(past, self.bounds)
+        return learned_schedule(past, self.bounds, lead=self._lead)
 
 
 def _check_money(rule: Rule, bounds: Bounds, machine: Machine) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.autopilot.decision import Bounds, Decision
-from mme_sdk.aws import Flow
+from mme_sdk.aws import Flow, noting
 from mme_sdk.endpoints import Schedule
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.operations.calls import alarm_call, autoscaling_call, none_if_missing, paginate
@@ -92,7 +92,12 @@ def attach(endpoint: str, variant: str, bounds: Bounds, schedule: Iterable[Sched
             hint='choose closer bounds, or apply="scale"',
             endpoint=endpoint,
         )
-    target, learned = scaling_target(endpoint, variant), tuple(schedule)
+    with noting(f"the autopilot's autoscaling of {endpoint}/{variant} may be attached only in part: attach() again"):
+        yield from _attach(endpoint, variant, bounds, tuple(schedule), numbers)
+
+
+def _attach(endpoint: str, variant: str, bounds: Bounds, learned: tuple[Schedule, ...], numbers: range) -> Flow[None]:
+    target = scaling_target(endpoint, variant)
     limits = yield from _limits(endpoint, variant)
     if learned:
         yield from _delete_limits(endpoint, variant, limits - {one.name for one in learned})
@@ -180,12 +185,17 @@ def detach(endpoint: str, variant: str) -> Flow[None]:
         variant: Name of the production variant.
     """
     target = scaling_target(endpoint, variant)
-    yield from none_if_missing(alarm_call("delete_alarms", endpoint, AlarmNames=[autopilot_alarm(endpoint, variant)]))
-    yield from none_if_missing(
-        autoscaling_call("delete_scaling_policy", endpoint, **target, PolicyName=autopilot_policy(endpoint, variant))
-    )
-    limits = yield from _limits(endpoint, variant)
-    yield from _delete_limits(endpoint, variant, limits)
+    with noting(f"the autopilot's autoscaling of {endpoint}/{variant} may be detached only in part: detach() again"):
+        yield from none_if_missing(
+            alarm_call("delete_alarms", endpoint, AlarmNames=[autopilot_alarm(endpoint, variant)])
+        )
+        yield from none_if_missing(
+            autoscaling_call(
+                "delete_scaling_policy", endpoint, **target, PolicyName=autopilot_policy(endpoint, variant)
+            )
+        )
+        limits = yield from _limits(endpoint, variant)
+        yield from _delete_limits(endpoint, variant, limits)
 
 
 def _limits(endpoint: str, variant: str) -> Flow[set[str]]:

@@ -1,16 +1,18 @@
-"""Scheduled limits, learned from the decisions of the same hours a week earlier."""
+"""Scheduled limits and models to warm, learned from the decisions of the same hours a week earlier."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime, timedelta
 
 from mme_sdk._validation import check_number
 from mme_sdk.autopilot.decision import Decision
+from mme_sdk.autopilot.demand import WINDOWS, Demand
 from mme_sdk.autopilot.state import Bounds
 from mme_sdk.endpoints import Schedule
 
-__all__ = ["learned_floor", "learned_schedule"]
+__all__ = ["learned_floor", "learned_models", "learned_schedule"]
 
 _DAYS = ("MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN")
 _WEEK = timedelta(days=7)
@@ -33,6 +35,44 @@ def learned_floor(decisions: Iterable[Decision], at: datetime, *, lead: int = 15
         one.wanted for one in decisions if one.wanted is not None and begin <= one.at < begin + timedelta(hours=1)
     ]
     return min(wanted, default=0)
+
+
+def learned_models(
+    decisions: Iterable[Decision], demand: Demand, *, ahead: int, space: float, done: Container[str] = ()
+) -> tuple[str, ...]:
+    """Return the models to load before they are called: those that were called in the coming minutes a week earlier.
+
+    A model that was called in the last hour is left out, because it is in memory already.
+
+    Args:
+        decisions: Decisions of the past.
+        demand: The calls until now.
+        ahead: Minutes to come; 1 to 60.
+        space: Bytes of memory that no model fills. Models that do not fit are left out: they would evict others.
+        done: Models that were loaded already. Default: none.
+
+    Returns:
+        The models, those with the most calls first; none without a decision of these minutes.
+
+    Raises:
+        InvalidInputError: `ahead` is out of range.
+    """
+    check_number("ahead", ahead, at_least=1, at_most=WINDOWS[-1], integer=True)
+    now = demand.at - _WEEK
+    end = now + timedelta(minutes=ahead)
+    newest = max((one for one in decisions if now < one.at <= end), key=lambda one: one.at, default=None)
+    if newest is None:
+        return ()
+    past = newest.demand
+    calls = past.counts[:, bisect_left(WINDOWS, ahead)]
+    present = set(demand.models)
+    found = []
+    for row in (-calls).argsort(kind="stable").tolist():
+        name, size = past.models[row], past.profiles[row].memory_bytes
+        if calls[row] and name not in present and name not in done and size <= space:
+            space -= size
+            found.append(name)
+    return tuple(found)
 
 
 def learned_schedule(decisions: Iterable[Decision], bounds: Bounds, *, lead: int = 15) -> tuple[Schedule, ...]:

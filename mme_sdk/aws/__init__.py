@@ -12,10 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mme_sdk._flows.effects import Call, Do, Effect, Flow, Sleep, Together, cleaned
+    from mme_sdk._flows.effects import Call, Do, Effect, Flow, Sleep, Together, cleaned, noting
     from mme_sdk.aws.session import Aws
 
-__all__ = ["Aws", "Call", "Do", "Effect", "Flow", "Sleep", "Together", "cleaned"]
+__all__ = ["Aws", "Call", "Do", "Effect", "Flow", "Sleep", "Together", "cleaned", "noting"]
 
 
 def __getattr__(name: str) -> Any:

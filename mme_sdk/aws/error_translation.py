@@ -97,7 +97,8 @@ def translate(
         case bc.NoCredentialsError():
             return ConfigurationError(
                 f"{subject}: no AWS credentials were found",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, set AWS_PROFILE, or pass session=…",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, set AWS_PROFILE, or pass session=…; without an "
+                "AWS account, python -m mme_sdk.local starts an embedded SageMaker and prints its variables",
                 **facts,
             )
         case bc.PartialCredentialsError() | bc.CredentialRetrievalError():

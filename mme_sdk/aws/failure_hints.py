@@ -47,6 +47,10 @@ _KNOWN = (
 _REFUSALS = (
     ("is not a multi-model endpoint", "omit model=: this endpoint serves one model"),
     ("missing a target model header", "pass model=: this endpoint serves many models"),
+    ("is configured for direct invocation", "pass target_container=, the hostname of one of the containers"),
+    ("has no container with TargetContainerHostname", "pass target_container=, the hostname of one of the containers"),
+    ("is not configured for direct invocation", "omit target_container="),
+    ("extract model data", "the archive must be a tar.gz with the model at its root; models.register(…) packs one"),
     (" not found for Endpoint ", "leave target_variant out, or name a variant of endpoint.describe()"),
     ("does not support response streaming", "call invoke(), which returns the whole answer"),
     ("is an asynchronous inference endpoint", "call invoke_async(): this endpoint answers through S3"),

@@ -233,6 +233,8 @@ class Catalogue(Mapping[str, ModelProfile]):
         """
         for name, factor in (("memory", memory), ("service", service), ("load", load)):
             check_number(name, factor, over=0)
+        if memory == service == load == 1.0:
+            return self
 
         def one(profile: ModelProfile) -> ModelProfile:
             return attrs.evolve(

@@ -159,6 +159,8 @@ class RegistryBase(Shown):
                 self._aws.run(flow)
             except MMEError as error:
                 _log.warning("the aliases of %s were not refreshed; the cached ones stay in use: %s", self.uri, error)
+            finally:
+                self._resolver.release(own)  # if the client was closed before the flow began
 
         try:
             self._aws.submit(work)

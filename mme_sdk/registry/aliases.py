@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk._flows.effects import Flow
+from mme_sdk._flows.effects import Flow, cleaned
 from mme_sdk._validation import check_number
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
 from mme_sdk.registry.alias import Alias, AliasChange, describe_weights, rollback_target
@@ -243,6 +244,12 @@ class Aliases:
             except ConflictError:
                 yield self.store.backoff(attempt)
                 continue
+            except (Exception, GeneratorExit):
+                raise
+            except BaseException as stop:
+                left = f"a pending change of the alias {name}@{alias}; the next change of the alias removes it"
+                yield from cleaned(self._withdraw(record, change_id), stop, left)
+                raise
             found = _parse(record, done.body)
             assert found is not None
             return found
@@ -262,19 +269,23 @@ class Aliases:
             )
         except ConflictError:
             raise
-        except BaseException as error:
+        except Exception:
             # Cancelling raises ConflictError if the change took effect although the response was lost. `_change` then
             # finds it in the history.
-            if not isinstance(error, GeneratorExit):
-                try:
-                    yield from self._cancel_pending(record, pending)
-                except ConflictError:
-                    if not isinstance(error, Exception):
-                        raise error from None
-                    raise
-                except MMEError:
-                    pass
+            try:
+                yield from self._cancel_pending(record, pending)
+            except ConflictError:
+                raise
+            except MMEError:
+                pass
             raise
+
+    def _withdraw(self, record: str, change_id: str) -> Flow[None]:
+        """Cancel a change, unless it took effect."""
+        found = yield from self.store.get_record(_KIND, record)
+        if found is not None and found.body.get("pending", {}).get("id") == change_id:
+            with suppress(ConflictError):  # another client has cancelled it
+                yield from self._cancel_pending(record, found)
 
     def _check_exist(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
         targets = [self.store.keys.target(name, version) for version in weights]

@@ -545,7 +545,10 @@ class AsyncModelRegistry(RegistryBase):
             failed: MMEError | None = None
             try:
                 if own:
-                    await self._aws.arun(self._resolver.load(own))
+                    try:
+                        await self._aws.arun(self._resolver.load(own))
+                    finally:
+                        self._resolver.release(own)  # a client that was closed does not begin to read
                 for read in others:
                     await async_result(read)
             except MMEError as error:

@@ -546,7 +546,10 @@ class ModelRegistry(RegistryBase):
             failed: MMEError | None = None
             try:
                 if own:
-                    self._aws.run(self._resolver.load(own))
+                    try:
+                        self._aws.run(self._resolver.load(own))
+                    finally:
+                        self._resolver.release(own)  # a client that was closed does not begin to read
                 for read in others:
                     result(read)
             except MMEError as error:

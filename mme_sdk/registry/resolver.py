@@ -241,10 +241,12 @@ class Resolver:
         return any(keys.target(alias.name, version) in tombstones for version in alias.weights)
 
     def release(self, names: tuple[str, ...]) -> None:
-        """Give up claimed records without reading them."""
+        """Give up claimed records, if they were not read. The callers that wait for them look again."""
         with self._lock:
             for name in names:
-                self._reads.pop(name).set_result(None)
+                read = self._reads.pop(name, None)
+                if read is not None:
+                    read.set_result(None)
 
     def invalidate(self) -> None:
         """Empty the cache after a change by this client."""

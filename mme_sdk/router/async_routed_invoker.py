@@ -178,18 +178,26 @@ class AsyncRoutedInvoker(AsyncRuntimeInvoker):
         due = routes.due()
         if due is None:
             return
-        other = routes.claim()
-        if other is not None:
+        reading, mine = routes.claim()
+        if not mine:
             if due == "now":
-                await async_result(other)
-        elif due == "now":
-            await self._aws.arun(routes.load())
-        else:
+                await async_result(reading)
+            return
+
+        def read() -> None:
             try:
-                self._aws.submit(lambda: self._aws.run(routes.load()))
-            except BaseException:
-                routes.release()
-                raise
+                self._aws.run(routes.load(reading))
+            finally:
+                routes.release(reading)
+
+        try:
+            if due == "now":
+                await self._aws.arun(routes.load(reading))
+            else:
+                self._aws.submit(read)
+        except BaseException:
+            routes.release(reading)  # a client that was closed does not begin to read
+            raise
 
     async def invoke_stream(
         self, endpoint: str, data: Any, options: InvokeOptions = DEFAULT_OPTIONS

@@ -116,24 +116,25 @@ class RouteCache:
         recent = now - self._read_at <= self.staleness or self._failed is not None
         return "soon" if recent and self.table is not None else "now"
 
-    def claim(self) -> Future[None] | None:
-        """Return the read of another caller, to wait for. None: this caller must `load`, or `release`."""
+    def claim(self) -> tuple[Future[None], bool]:
+        """Return a read of the table, and whether this caller must `load` or `release` it. Otherwise wait for it."""
         if self._pid != os.getpid():
             self._lock, self._reading, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             if self._reading is not None:
-                return self._reading
+                return self._reading, False
             self._reading = Future()
-            return None
+            return self._reading, True
 
-    def release(self) -> None:
-        """Wake the callers that wait for a claimed read."""
+    def release(self, reading: Future[None]) -> None:
+        """Wake the callers that wait for a claimed read. Idempotent."""
         with self._lock:
-            reading, self._reading = self._reading, None
-        if reading is not None:
-            reading.set_result(None)
+            if self._reading is not reading:
+                return
+            self._reading = None
+        reading.set_result(None)
 
-    def load(self) -> Flow[None]:
+    def load(self, reading: Future[None]) -> Flow[None]:
         """Read the table into the cache after `claim`. If S3 does not answer, the last one stays in use."""
         at, changes = self._monotonic(), self._changes
         try:
@@ -146,7 +147,7 @@ class RouteCache:
             self.look_at = self._monotonic() + self.staleness / 2
             _log.warning("the route table of %s was not read; the last one stays in use: %s", self.name, error)
         finally:
-            self.release()
+            self.release(reading)
 
     def check(self, change: Change) -> None:
         """Raise if a change contradicts the table as it was read last, before work is done for it.

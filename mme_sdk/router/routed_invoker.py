@@ -179,18 +179,26 @@ class RoutedInvoker(RuntimeInvoker):
         due = routes.due()
         if due is None:
             return
-        other = routes.claim()
-        if other is not None:
+        reading, mine = routes.claim()
+        if not mine:
             if due == "now":
-                result(other)
-        elif due == "now":
-            self._aws.run(routes.load())
-        else:
+                result(reading)
+            return
+
+        def read() -> None:
             try:
-                self._aws.submit(lambda: self._aws.run(routes.load()))
-            except BaseException:
-                routes.release()
-                raise
+                self._aws.run(routes.load(reading))
+            finally:
+                routes.release(reading)
+
+        try:
+            if due == "now":
+                self._aws.run(routes.load(reading))
+            else:
+                self._aws.submit(read)
+        except BaseException:
+            routes.release(reading)  # a client that was closed does not begin to read
+            raise
 
     def invoke_stream(self, endpoint: str, data: Any, options: InvokeOptions = DEFAULT_OPTIONS) -> ReplyStream:
         """Open a stream in a cell; see `Endpoint.invoke_stream`. A stream that has begun stays in its cell.

@@ -134,7 +134,9 @@ def _other_endpoints(name: str) -> Flow[str]:
 
 
 def explain_payload(error: MMEError, data: Any, content_type: str) -> None:
-    """Add to an error that the payload is JSON and was sent as another media type, if a model refused that type.
+    """Add to an error what the payload was sent as, if a model refused that media type.
+
+    Text that is JSON gets a hint of its own.
 
     Args:
         error: The error of the invocation.
@@ -142,6 +144,9 @@ def explain_payload(error: MMEError, data: Any, content_type: str) -> None:
         content_type: Media type that it was sent as.
     """
     kind = media_type(content_type)
+    if isinstance(error, ModelError) and error.original_status == 415 and not isinstance(data, (str, bytes, bytearray)):
+        other = "send an array or a data frame, and pass" if is_json(kind) else "pass"
+        error.hint = f"the payload was sent as {kind}: {other} a content_type= that the container accepts"
     if not isinstance(error, ModelError) or not isinstance(data, (str, bytes)) or is_json(kind) or kind not in _NO_JSON:
         return
     if error.original_status != 415 and kind not in (error.original_message or ""):

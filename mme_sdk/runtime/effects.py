@@ -15,7 +15,7 @@ from mme_sdk._flows.effects import Effect, Flow
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["Resolve", "RunFlow", "Send", "Wait", "Waitable", "acquire", "release"]
+__all__ = ["Release", "Resolve", "RunFlow", "Send", "Wait", "Waitable", "acquire", "release"]
 
 
 class Waitable(Protocol):
@@ -70,6 +70,17 @@ class RunFlow(Effect):
 
 
 @attrs.frozen
+class Release(Effect):
+    """Release what other processes see, also if the client was closed meanwhile.
+
+    Attributes:
+        make: Makes the flow that releases it. It can run twice.
+    """
+
+    make: Callable[[], Flow[None]]
+
+
+@attrs.frozen
 class Resolve(Effect):
     """A look-up in a registry; its result is the model version.
 
@@ -99,7 +110,7 @@ def acquire(flow: Flow[Any], undo: Callable[[], Flow[None]]) -> Flow[Any]:
     except (Exception, GeneratorExit):
         raise
     except BaseException:
-        yield RunFlow(undo())
+        yield Release(undo)
         raise
 
 
@@ -112,11 +123,11 @@ def release(flows: Sequence[Callable[[], Flow[None]]]) -> Flow[None]:
     left = list(flows)
     try:
         while left:
-            yield RunFlow(left[0]())
+            yield Release(left[0])
             left.pop(0)
     except (Exception, GeneratorExit):
         raise
     except BaseException:
         for make in left:
-            yield RunFlow(make())
+            yield Release(make)
         raise

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mme_sdk._flows.cancellation import current_scope, pause
-from mme_sdk._flows.effects import AsyncInterpreter, Interpreter, Sleep
+from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Interpreter, Sleep
 from mme_sdk.aws.session import Aws
+from mme_sdk.errors import ClosedError
 from mme_sdk.protocols import AsyncClock, Clock
-from mme_sdk.runtime.effects import Resolve, RunFlow, Send, Wait, Waitable
+from mme_sdk.runtime.effects import Release, Resolve, RunFlow, Send, Wait, Waitable
 from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeResponse, Transport
 
 __all__ = ["async_interpreter", "interpreter", "wait_in_thread", "wait_on_loop"]
@@ -82,12 +83,19 @@ def interpreter(
     def send(effect: Send) -> InvokeResponse:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
+    def release(effect: Release) -> None:
+        try:
+            aws.run(effect.make())
+        except ClosedError:
+            _apart(aws).run(effect.make())
+
     return Interpreter(
         {
             Send: send,
             Sleep: lambda effect: pause(effect.seconds, clock.sleep),
             Wait: lambda effect: wait(effect.event, effect.timeout),
             RunFlow: lambda effect: aws.run(effect.flow),
+            Release: release,
             Resolve: lambda effect: effect.store.resolve(effect.reference, key=effect.key),
         }
     )
@@ -115,6 +123,14 @@ def async_interpreter(
     def send(effect: Send) -> Awaitable[InvokeResponse]:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
+    async def release(effect: Release) -> None:
+        try:
+            await aws.arun(effect.make())
+        except ClosedError:
+            import asyncio
+
+            await asyncio.to_thread(_apart(aws).run, effect.make())
+
     async def resolve(effect: Resolve) -> Any:
         found = effect.store.resolve(effect.reference, key=effect.key)
         return await found if isinstance(found, Awaitable) else found
@@ -125,6 +141,12 @@ def async_interpreter(
             Sleep: lambda effect: clock.sleep(effect.seconds),
             Wait: lambda effect: wait(effect.event, effect.timeout),
             RunFlow: lambda effect: aws.arun(effect.flow),
+            Release: release,
             Resolve: resolve,
         }
     )
+
+
+def _apart(aws: Aws) -> Interpreter:
+    """Return an interpreter for flows without calls to AWS, which `Aws.close` does not end."""
+    return Interpreter({Call: aws.call, Do: lambda effect: effect.function()})

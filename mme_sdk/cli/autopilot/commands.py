@@ -55,7 +55,10 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-def _pilot(shell: Shell, endpoint: str, apply: Apply = "nothing", *, learn: bool = False, **given: Any) -> Autopilot:
+def _pilot(
+    shell: Shell, endpoint: str, apply: Apply = "nothing", *, learn: bool = False, lead: int = 15, warm: int = 0,
+    **given: Any,
+) -> Autopilot:  # fmt: skip
     from mme_sdk.autopilot import Autopilot, Bounds, Goal, Machine, Rule
     from mme_sdk.planning import Catalogue, load_prices
 
@@ -94,6 +97,8 @@ def _pilot(shell: Shell, endpoint: str, apply: Apply = "nothing", *, learn: bool
         apply=apply,
         alarms=given["alarm"],
         learn=learn,
+        lead=lead,
+        warm=warm,
     )
 
 
@@ -130,17 +135,28 @@ def _run(group: click.Group) -> None:
                   help="What follows a decision: nothing, a metric with a step policy on it, or a change.")  # fmt: skip
     @click.option("--attach", is_flag=True, help="First attach the step policy that follows the metric.")
     @click.option("--learn", is_flag=True, help="Never below what the same hour a week earlier needed throughout.")
+    @click.option(
+        "--lead",
+        type=click.IntRange(0, 59),
+        default=15,
+        show_default=True,
+        help="Minutes by which the learned number is early.",
+    )
+    @click.option("--warm", type=click.IntRange(0, 60), default=0, show_default=True,
+                  help="With --learn, minutes before which models of the week earlier are loaded.")  # fmt: skip
     @click.option("--every", type=_positive, default=60.0, show_default=True, help="Seconds between decisions.")
     @click.option("--times", type=click.IntRange(min=1), help="Number of decisions. Default: without end.")
     @click.argument("endpoint")
     def run(
-        shell: Shell, apply: Apply, attach: bool, learn: bool, every: float, times: int | None, endpoint: str,
-        **given: Any,
+        shell: Shell, apply: Apply, attach: bool, learn: bool, lead: int, warm: int, every: float, times: int | None,
+        endpoint: str, **given: Any,
     ) -> None:  # fmt: skip
         """Decide about ENDPOINT again and again; with --times 1, once, as a scheduled job does."""
         if attach and apply != "metric":
             raise click.UsageError("--attach needs --apply metric.")
-        pilot = _pilot(shell, endpoint, apply, learn=learn, **given)
+        if warm and (apply == "nothing" or not learn):
+            raise click.UsageError("--warm needs --learn, and --apply metric or scale.")
+        pilot = _pilot(shell, endpoint, apply, learn=learn, lead=lead, warm=warm, **given)
         if attach:
             pilot.attach(schedule=learn)
         for found in pilot.run(every=every, times=times):

@@ -25,6 +25,7 @@ from mme_sdk.endpoints.operations.replace_fleet import (
     DetachedScaling,
     attach_again,
     check_not_busy,
+    noting_scaling,
     replace_fleet,
     spec_or_none,
 )
@@ -197,7 +198,8 @@ def apply(
         )
     try:
         # Before the steps that may still fail: at most one earlier configuration is kept, whatever they do.
-        yield from _remove_earlier(spec.name, todo.live)
+        with noting_scaling(off):
+            yield from _remove_earlier(spec.name, todo.live)
     except AccessDeniedError as error:
         # The update itself is complete, so that a caller without the right to list or delete gets no error.
         _log.warning("earlier configurations of endpoint %s were not removed: %s", spec.name, error.message)

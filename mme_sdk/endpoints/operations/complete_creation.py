@@ -31,7 +31,7 @@ from mme_sdk.endpoints.state.describe import Live
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.endpoints.state.ownership import tags_of
 from mme_sdk.endpoints.state.resources import Resource, delete_call, describe_call
-from mme_sdk.errors import EndpointFailedError, MMEError
+from mme_sdk.errors import EndpointFailedError, EndpointNotFoundError, MMEError
 
 __all__ = ["attach_pending", "pending_tags", "remove_failed", "scaling_of", "settle"]
 
@@ -175,6 +175,8 @@ def attach_pending(live: Live, more: Iterable[Attached] = ()) -> Flow[bool]:
     missing += [one for one in others if one.variant not in noted and one.variant not in attached]
     try:
         yield from scaling_calls.attach_all(name, missing)
+    except EndpointNotFoundError:
+        raise  # another client has deleted it
     except MMEError as error:
         variants = ", ".join(one.variant for one in missing)
         error.add_note(f"endpoint {name} is in service; autoscaling of {variants} is not attached yet: wait() again")

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.aws import Flow
+from mme_sdk.aws import Flow, noting
 from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations import complete_creation
@@ -96,7 +96,8 @@ def begin(spec: EndpointSpec, *, now: Now) -> Flow[Creation]:
     except BaseException as error:
         there = (yield from _exists_anyway(spec.name, error)) if isinstance(error, MMEError) else None
         if there is None or there.config_name != requests.config_name:
-            yield from remove_created(created, spec.name, error)
+            maybe = () if isinstance(error, Exception) else (Resource("endpoint", spec.name),)
+            yield from remove_created(created, spec.name, error, maybe)
             raise
         # The call made the endpoint although it raised, or another client created it from the same spec.
     return Creation(spec=spec, began=began, created=(*created, Resource("endpoint", spec.name)))
@@ -156,19 +157,19 @@ def finish(
         MMEError: Autoscaling could not be attached.
         WaitTimeoutError: The endpoint is not in service after `timeout` seconds; its creation continues.
     """
+    name = creation.spec.name
+    with noting(
+        f"the creation of endpoint {name} is not complete: endpoints.wait({name!r}) completes it, "
+        f"endpoints.delete({name!r}) removes it"
+    ):
+        return (yield from _finish(creation, timeout=timeout, now=now, progress=progress))
+
+
+def _finish(creation: Creation, *, timeout: float, now: Now, progress: Reporter | None) -> Flow[EndpointDescription]:
     spec, name = creation.spec, creation.spec.name
-    try:
-        seen = yield from complete_creation.settle(
-            name, timeout=timeout, now=now, progress=progress, just_created=creation.is_new, own=creation.is_new
-        )
-    except (Exception, GeneratorExit):
-        raise
-    except BaseException as error:
-        error.add_note(
-            f"endpoint {name} is still being created: endpoints.wait({name!r}) completes the creation, "
-            f"endpoints.delete({name!r}) removes it"
-        )
-        raise
+    seen = yield from complete_creation.settle(
+        name, timeout=timeout, now=now, progress=progress, just_created=creation.is_new, own=creation.is_new
+    )
     if not creation.is_new:
         yield from complete_creation.attach_pending((yield from read_live(name)), complete_creation.scaling_of(spec))
         return seen

@@ -180,15 +180,25 @@ def _creation(one: DescribedResource, endpoint: str) -> Call:
     return sagemaker_call("create_model", endpoint, ModelName=one.resource.name, **request)
 
 
-def remove_created(created: Sequence[Resource], endpoint: str, error: BaseException) -> Flow[None]:
-    """Remove what a failed call created, in reverse order. The error gets a note on what could not be removed."""
+def remove_created(
+    created: Sequence[Resource], endpoint: str, error: BaseException, maybe: Sequence[Resource] = ()
+) -> Flow[None]:
+    """Remove what a failed call created, in reverse order. The error gets a note on what could not be removed.
+
+    Args:
+        created: What the call created.
+        endpoint: EndpointName.
+        error: The error of the call.
+        maybe: What SageMaker may have created too; named in the note if the clean-up is interrupted.
+    """
     add_hint(error)
     try:
         notes = yield from _remove_created(created, endpoint)
     except (Exception, GeneratorExit):
         raise
     except BaseException:  # noqa: BLE001 - the caller raises the first error
-        notes = [_left(created, "the clean-up was interrupted")] if created else []
+        left = (*maybe, *created)
+        notes = [_left(left, "the clean-up was interrupted")] if left else []
     for note in notes:
         error.add_note(note)
 

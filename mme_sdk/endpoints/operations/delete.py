@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import attrs
 
-from mme_sdk.aws import Flow, Sleep
+from mme_sdk.aws import Flow, Sleep, noting
 from mme_sdk.display import html
 from mme_sdk.display.progress import Reporter
 from mme_sdk.display.shown import Shown
@@ -104,23 +105,23 @@ def _survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription |
     kept = list(dict.fromkeys(kept))
     removed = tuple(one.resource for one in mine if one.resource not in kept)
     if seen is None:
-        return (
-            EndpointDeletion(endpoint=endpoint, removed=removed, kept=tuple(kept), notes=tuple(notes), dry_run=True),
-            None,
-            (),
-        )
-    # DescribeEndpoint may not list all variants while an endpoint is being created or updated.
-    variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *content.variant_names(config)]))
+        # A deletion that was interrupted may have left autoscaling. Configurations are deleted after it.
+        variants = [name for one in mine for name in content.variant_names(one.description)]
+    else:
+        # DescribeEndpoint may not list all variants while an endpoint is being created or updated.
+        variants = [*(one.name for one in seen.variants), *content.variant_names(config)]
+        removed = (Resource("endpoint", endpoint), *removed)
+    variants = list(dict.fromkeys(variants))
     attached, unread = yield from scaling_calls.read_if_allowed(endpoint, variants)
     deletion = EndpointDeletion(
         endpoint=endpoint,
-        removed=(Resource("endpoint", endpoint), *removed),
+        removed=removed,
         detached=tuple(attached),
         kept=tuple(kept),
         notes=tuple(notes if unread is None else [*notes, unread]),
         dry_run=True,
     )
-    return deletion, seen, variants
+    return deletion, seen, tuple(variants)
 
 
 def delete(
@@ -150,24 +151,20 @@ def delete(
     Raises:
         WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
     """
-    plan, seen, variants = yield from _survey(endpoint)
-    if only is not None:
-        plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
-    if instance is not None and seen is not None and seen.created != instance.created:
-        return attrs.evolve(plan, removed=(), detached=())
-    if dry_run:
-        return plan
-    try:
+    left = f"endpoint {endpoint}: the deletion was interrupted; delete() again continues it"
+    with nullcontext() if dry_run else noting(left):
+        plan, seen, variants = yield from _survey(endpoint)
+        if only is not None:
+            plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
+        if instance is not None and seen is not None and seen.created != instance.created:
+            return attrs.evolve(plan, removed=(), detached=())
+        if dry_run:
+            return plan
         return (
             yield from _delete(
                 plan, seen, variants, timeout=timeout, now=now, only=only, instance=instance, progress=progress
             )
         )
-    except (Exception, GeneratorExit):
-        raise
-    except BaseException as error:
-        error.add_note(f"endpoint {endpoint}: the deletion was interrupted; delete() again continues it")
-        raise
 
 
 def _delete(
@@ -184,23 +181,29 @@ def _delete(
     start, endpoint = now(), plan.endpoint
     if seen is None:
         yield from scaling_calls.delete_left_alarms(endpoint)
+        if plan.detached and not (yield from _is_back(endpoint)):
+            plan = yield from _detach(plan, variants)
         return (yield from _remove_resources(plan))
     yield from delete_endpoint(seen, deadline=start + timeout, now=now, any_instance=instance is None)
     left = max(start + timeout - now(), 0.001)
     yield from until_gone(endpoint, timeout=left, now=now, progress=progress, created=seen.created)
     if not (yield from _is_back(endpoint)):
-        # What another client added since the survey is deleted too: it belonged to the deleted endpoint.
-        attached, _ = yield from scaling_calls.read_if_allowed(endpoint, variants)
-        detached = tuple(dict.fromkeys([*plan.detached, *attached]))
-        gone = [attached.get(one, scaling_calls.Attached(variant=one, target={})) for one in detached]
-        yield from scaling_calls.detach(endpoint, gone)
-        plan = attrs.evolve(plan, detached=detached)
+        plan = yield from _detach(plan, variants)
         if only is None:
             late, _ = yield from candidates(endpoint, None)
             new = [one for one in late if one not in (*plan.removed, *plan.kept)]
             more = [one.resource for one in (yield from ownership.owned_by(endpoint, new))]
             plan = attrs.evolve(plan, removed=(*plan.removed, *more))
     return (yield from _remove_resources(plan))
+
+
+def _detach(plan: EndpointDeletion, variants: Sequence[str]) -> Flow[EndpointDeletion]:
+    # What another client added since the survey is deleted too: it belonged to the deleted endpoint.
+    attached, _ = yield from scaling_calls.read_if_allowed(plan.endpoint, variants)
+    detached = tuple(dict.fromkeys([*plan.detached, *attached]))
+    gone = [attached.get(one, scaling_calls.Attached(variant=one, target={})) for one in detached]
+    yield from scaling_calls.detach(plan.endpoint, gone)
+    return attrs.evolve(plan, detached=detached)
 
 
 def _is_back(endpoint: str) -> Flow[bool]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -12,7 +13,13 @@ from mme_sdk.aws import Flow
 from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
-from mme_sdk.endpoints.operations.calls import Now, describe_endpoint, retry_until_visible, sagemaker_call
+from mme_sdk.endpoints.operations.calls import (
+    Now,
+    describe_endpoint,
+    describe_if_exists,
+    retry_until_visible,
+    sagemaker_call,
+)
 from mme_sdk.endpoints.operations.create_resources import call_with_config, recreate_missing, remove_created
 from mme_sdk.endpoints.operations.wait import until_settled
 from mme_sdk.endpoints.spec.deployment import Deployment, to_request
@@ -25,6 +32,7 @@ from mme_sdk.endpoints.state.resources import Resource
 from mme_sdk.endpoints.state.typed_fields import spec_of_config
 from mme_sdk.errors import (
     ConflictError,
+    EndpointFailedError,
     EndpointNotFoundError,
     InvalidInputError,
     MMEError,
@@ -33,7 +41,7 @@ from mme_sdk.errors import (
     WaitTimeoutError,
 )
 
-__all__ = ["DetachedScaling", "attach_again", "check_not_busy", "replace_fleet", "spec_or_none"]
+__all__ = ["DetachedScaling", "attach_again", "check_not_busy", "noting_scaling", "replace_fleet", "spec_or_none"]
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +133,7 @@ def replace_fleet(
         if key not in types or types[key] != running.get(key)
     ]
     taken = [*in_the_way, *(one for one in off.values() if one not in in_the_way)]
-    tags = list(live.own_tags)
+    tags = list(dict.fromkeys([*live.own_tags, *(tag["Key"] for tag in backup.to_tags(in_the_way))]))
     here = {one.variant for one in taken} | set(live.attached or {})
     scaled = content.scaled_variants(config)
     back = [*taken, *(one for one in dropped if one.variant not in here)]
@@ -146,7 +154,8 @@ def replace_fleet(
         request["DeploymentConfig"] = to_request(deployment)
     begun = False
     try:
-        tags += yield from backup.write(name, seen.arn, in_the_way)
+        if not (yield from backup.write(name, seen.arn, in_the_way)):
+            tags = list(live.own_tags)
         yield from _write_replaced(name, to, live, lost, requests)
         yield from scaling_calls.detach(name, in_the_way)
         yield from _begin(name, to, request, requests, created)
@@ -160,19 +169,22 @@ def replace_fleet(
             config_before=seen.config_name,
             reason_before=seen.failure_reason,
         )
-    except WaitTimeoutError as error:
-        _add_scaling_note(DetachedScaling(tuple(taken), tuple(tags)), error)
-        raise
     except GeneratorExit:
         raise  # the flow was abandoned: no effect can be carried out
     except BaseException as error:
+        detached = DetachedScaling(tuple(taken), tuple(tags))
+        if begun and not isinstance(error, (ConflictError, EndpointFailedError, EndpointNotFoundError)):
+            _leave_update(name, detached, error)
+            raise
         # A configuration that another update replaced is the target of a rollback: it stays.
         replaced = begun and isinstance(error, ConflictError)
-        yield from _undo(seen, DetachedScaling(tuple(taken), tuple(tags)), [] if replaced else created, error)
+        yield from _undo(seen, None if begun else to, detached, [] if replaced else created, error)
         raise
+    detached = DetachedScaling(tuple(taken), tuple(tags), tuple(back))
     if requests is not None:
-        yield from recreate_missing(requests, name)
-    return DetachedScaling(tuple(taken), tuple(tags), tuple(back))
+        with noting_scaling(detached):
+            yield from recreate_missing(requests, name)
+    return detached
 
 
 def _write_replaced(name: str, to: str, live: Live, lost: Sequence[Attached], requests: Requests | None) -> Flow[None]:
@@ -203,12 +215,21 @@ def _write_replaced(name: str, to: str, live: Live, lost: Sequence[Attached], re
 
 def attach_again(seen: EndpointDescription, off: DetachedScaling) -> Flow[None]:
     """Attach autoscaling after an update and delete the tags that held it."""
-    try:
+    with noting_scaling(off):
         yield from scaling_calls.attach_all(seen.name, off.back)
-    except MMEError as error:
+        yield from backup.remove(seen.name, seen.arn, off.tags)
+
+
+@contextmanager
+def noting_scaling(off: DetachedScaling) -> Iterator[None]:
+    """Add a note to an exception, an interruption too, which says that autoscaling is detached."""
+    try:
+        yield
+    except (EndpointNotFoundError, GeneratorExit):
+        raise
+    except BaseException as error:
         _add_scaling_note(off, error)
         raise
-    yield from backup.remove(seen.name, seen.arn, off.tags)
 
 
 def _add_scaling_note(off: DetachedScaling, error: BaseException, why: str = "") -> None:
@@ -231,9 +252,24 @@ def _begin(
             raise
 
 
-def _undo(seen: EndpointDescription, off: DetachedScaling, created: list[Resource], error: BaseException) -> Flow[None]:
+def _undo(
+    seen: EndpointDescription, to: str | None, off: DetachedScaling, created: list[Resource], error: BaseException
+) -> Flow[None]:
+    """Attach autoscaling again and remove what was created, unless SageMaker carries the update out.
+
+    Args:
+        seen: The endpoint before the update.
+        to: The configuration of the update if SageMaker may have accepted it; None if the update has ended.
+        off: The autoscaling that was detached.
+        created: What was created for the update.
+        error: Why it ended.
+    """
     name = seen.name
     try:
+        now = None if isinstance(error, Exception) or to is None else (yield from describe_if_exists(name))
+        if now is not None and (to == now.pending_config or to == now.config_name != seen.config_name):
+            _leave_update(name, off, error)
+            return
         yield from scaling_calls.attach_all(name, off.taken)
         yield from backup.remove(name, seen.arn, off.tags)
     except EndpointNotFoundError:
@@ -245,3 +281,10 @@ def _undo(seen: EndpointDescription, off: DetachedScaling, created: list[Resourc
     except BaseException:  # noqa: BLE001 - the first one is raised
         _add_scaling_note(off, error, ": the clean-up was interrupted")
     yield from remove_created(created, name, error)
+
+
+def _leave_update(name: str, off: DetachedScaling, error: BaseException) -> None:
+    """Add notes to the error of a call that stops waiting for an update. What fitted the old fleet stays detached."""
+    _add_scaling_note(off, error)
+    if not isinstance(error, WaitTimeoutError):
+        error.add_note(f"the change itself continues: endpoints.wait({name!r}) waits for it")

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk._validation import as_int, check_number
-from mme_sdk.aws import Flow
+from mme_sdk.aws import Flow, noting
 from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
@@ -116,6 +116,11 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
 
 
 def _replace(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
+    with noting(f"autoscaling of {name}/{variant} may be changed only in part; endpoint.autoscale() again changes it"):
+        yield from _replace_parts(live, name, variant, instance_type, wanted)
+
+
+def _replace_parts(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
     requests = scaling_requests(name, variant, instance_type, wanted)
     attached = (live.attached or {}).get(variant)
     if attached is not None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
+from typing import TypeAlias
 
 import attrs
 import numpy as np
 
 from mme_sdk.display.progress import Reporter
+from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.advice.estimate import HostingEstimate
-from mme_sdk.planning.advice.inputs import LATENCIES, SLO, by_formula
+from mme_sdk.planning.advice.inputs import LATENCIES, SLO, Assumptions, by_formula
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -19,11 +21,16 @@ from mme_sdk.planning.analysis import monthly
 
 __all__ = ["Confirmation", "distance", "rank"]
 
-_TRIES = 24  # layouts that are simulated at most
+_TRIES = 24  # layouts that are simulated at most, and again for each stricter SLO
+_STRICTER = (0.5, 0.25)  # of the limits
 _GUESSES, _GROWTHS = 7, 6  # estimates, and then simulations, that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
 _RETREATS, _NEAR = 4, 1.05  # factors that are tried near a collapse, and the factor on the traffic that may cause one
 _COLLAPSE = 5.0  # times the p99 for so little more traffic
+
+
+Conditions: TypeAlias = tuple[Demand, Assumptions]
+"""The traffic and the models, and the assumptions, of a simulation."""
 
 
 @attrs.define
@@ -52,8 +59,14 @@ class Confirmation:
     report: Reporter | None = attrs.field(kw_only=True, default=None)
     _seen: dict[HostingLayout, SimulatedFigures | None] = attrs.field(factory=dict, init=False)
 
-    def simulated(self, layout: HostingLayout) -> SimulatedFigures | None:
+    def simulated(self, layout: HostingLayout, conditions: Conditions | None = None) -> SimulatedFigures | None:
         """Return the simulated figures of a layout; None if there are too few requests."""
+        if conditions is not None:
+            demand, assumptions = conditions
+            ran = simulate_layout(
+                self.search, layout, requests=self.requests, seed=self.seed, demand=demand, assumptions=assumptions
+            )
+            return None if ran is None else figures(ran, self.search.slo, assumptions)
         if layout not in self._seen:
             if self.report is not None:
                 self.report(doing=f"simulating {layout}", done=1)
@@ -97,13 +110,37 @@ class Confirmation:
 
         Of layouts that differ only in the number of instances, the smallest number that the simulation confirms is
         looked for, upwards from the formula's number if that fails, downwards if it does not.
+
+        Where the formulas promise too much, the simulation refuses the layouts that seem cheapest. Layouts that they
+        left out may then be the best: dearer ones, and those that they find for stricter limits.
         """
+        options: dict[HostingLayout, HostingOption] = {}
+        groups: dict[tuple[object, ...], _Bounds] = {}
+        promised = min((one.cost for _, one in found if not one.blockers), default=float("inf"))
+        cheapest, ended = self._confirm(found, options, groups)
+        for share in _STRICTER:
+            if ended or cheapest < float("inf"):
+                break
+            stricter = [
+                layout for layout, one in self.search.stricter(share).promising(self.report) if not one.blockers
+            ]
+            cheapest, ended = self._confirm([(each, self.search.estimate(each)) for each in stricter], options, groups)
+        if 1.5 * promised < cheapest < float("inf"):
+            self._confirm(self.search.promising(self.report, known=cheapest), options, groups)
+        return list(options.values())
+
+    def _confirm(
+        self,
+        found: list[tuple[HostingLayout, HostingEstimate]],
+        options: dict[HostingLayout, HostingOption],
+        groups: dict[tuple[object, ...], _Bounds],
+    ) -> tuple[float, bool]:
+        """Add simulated layouts to the options; return the least confirmed cost, and whether all were tried."""
         queue = [(one.cost, number, layout, one) for number, (layout, one) in enumerate(found) if not one.blockers]
         heapify(queue)
-        groups: dict[tuple[object, ...], _Bounds] = {}
-        options: dict[HostingLayout, HostingOption] = {}
-        cheapest = float("inf")
-        while queue and len(options) < _TRIES:
+        cheapest = min((each.cost for each in options.values() if each.meets), default=float("inf"))
+        most = len(options) + _TRIES
+        while queue and len(options) < most:
             cost, number, layout, one = heappop(queue)
             bounds = groups.setdefault((layout.mode, layout.instance_type, layout.dedicated), _Bounds())
             if cost > cheapest * (1.0 + 1e-9):
@@ -125,7 +162,7 @@ class Confirmation:
                 again = self.search.estimate(other)
                 if not again.overloads and distance(again, self.search) < 2.0:
                     heappush(queue, (again.cost, number, other, again))
-        return list(options.values())
+        return cheapest, not queue
 
     def _not_dearer(
         self, layout: HostingLayout, one: HostingEstimate, bounds: _Bounds, cheapest: float
@@ -152,8 +189,34 @@ class Confirmation:
         bounds.step *= 2
         return count if count <= self.search.max_instances else None
 
+    def changed(self, layout: HostingLayout, conditions: Conditions, *, simulate: bool = True) -> HostingOption:
+        """Return an option under other conditions; without one instance too, if the SLO asks for that.
+
+        Args:
+            layout: The layout.
+            conditions: The traffic and the models, and the assumptions.
+            simulate: Whether to simulate it. Default True.
+
+        Returns:
+            The option.
+        """
+        demand, assumptions = conditions
+        found = self.search.estimate(layout, demand=demand, assumptions=assumptions)
+        simulate = simulate and found.mix is not None
+        option = HostingOption(
+            layout=layout,
+            estimate=found,
+            simulated=self.simulated(layout, conditions) if simulate else None,
+            must_survive=self.search.slo.survive_failure,
+            models=demand.workload.models,
+        )
+        if not option.must_survive:
+            return option
+        failure, without = self._failure(layout, simulate=simulate, conditions=conditions)
+        return attrs.evolve(option, failure=failure, without_one=without)
+
     def _failure(
-        self, layout: HostingLayout, *, simulate: bool
+        self, layout: HostingLayout, *, simulate: bool, conditions: Conditions | None = None
     ) -> tuple[tuple[str, ...] | None, SimulatedFigures | None]:
         """Return the limits that the layout exceeds without one instance, and its simulated figures then."""
         if layout.instance_type is None:
@@ -161,40 +224,41 @@ class Confirmation:
         if layout.count < 2:
             return ("the endpoint has no other instance",), None
         fewer = attrs.evolve(layout, count=layout.count - 1)
-        found = self.search.estimate(fewer)
-        seen = self.simulated(fewer) if simulate else None
+        demand, assumptions = conditions or (None, None)
+        found = self.search.estimate(fewer, demand=demand, assumptions=assumptions)
+        seen = self.simulated(fewer, conditions) if simulate else None
         return by_formula(found.blockers) if seen is None else (*seen.overloads, *found.overloads, *seen.blockers), seen
 
     def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None, tuple[str, ...]]:
         """Return the largest factor on the traffic that was found to hold, the smallest that was not, and why not."""
         search, layout = self.search, option.layout
-        known: dict[float, SimulatedFigures | tuple[str, ...]] = {}
+        known: dict[float, HostingOption] = {}
+
+        def faster(factor: float) -> Conditions:
+            return search.demand.faster(factor), search.assumptions
 
         def estimated(factor: float) -> tuple[str, ...]:
-            return search.estimate(layout, demand=search.demand.faster(factor)).blockers
+            return self.changed(layout, faster(factor), simulate=False).blockers
 
-        def ran(factor: float) -> SimulatedFigures | tuple[str, ...]:
-            """Return the simulated figures, or the limits that are exceeded whatever the simulation says."""
+        def ran(factor: float) -> HostingOption:
+            """Return the option at a factor; not simulated if a limit is exceeded whatever the simulation says."""
             if factor not in known:
-                demand = search.demand.faster(factor)
-                overloads = search.estimate(layout, demand=demand).overloads
-                result = None if overloads else simulate_layout(
-                    search, layout, requests=self.requests, seed=self.seed, demand=demand
-                )  # fmt: skip
-                known[factor] = overloads or ("there are too few requests",)
-                if result is not None:
-                    known[factor] = figures(result, search.slo, search.assumptions)
+                known[factor] = self.changed(layout, faster(factor), simulate=False)
+                if not known[factor].overloads:
+                    known[factor] = self.changed(layout, faster(factor))
             return known[factor]
 
         def simulated(factor: float) -> tuple[str, ...]:
             seen = ran(factor)
-            return (*seen.overloads, *seen.blockers) or seen.risks if isinstance(seen, SimulatedFigures) else seen
+            if seen.simulated is None:
+                return seen.overloads or ("there are too few requests",)
+            return seen.blockers or seen.risks
 
         def collapses(factor: float) -> tuple[str, ...]:
             """Return that a little more traffic overloads the loader slots or multiplies the p99, in words."""
             more = round(factor * _NEAR, 2)
-            seen, then = ran(factor), ran(more)
-            if not isinstance(seen, SimulatedFigures) or not isinstance(then, SimulatedFigures):
+            seen, then = ran(factor).simulated, ran(more).simulated
+            if seen is None or then is None:
                 return ()
             found = then.overloads
             if not found and search.slo != SLO() and then.p99 > _COLLAPSE * seen.p99:

@@ -11,7 +11,7 @@ from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.inputs import Assumptions
 from mme_sdk.planning.advice.replay import Replay, replays
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
-from mme_sdk.planning.catalogue import Catalogue
+from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.simulation.inputs import FleetConfig, Floats
 from mme_sdk.planning.volumes import volume_gb
 from mme_sdk.planning.workload import Workload
@@ -85,9 +85,12 @@ class Demand:
 
     def _column(self, name: str) -> Floats:
         if name not in self._columns:
-            profiles = [self.catalogue[model] for model in self.workload.models]
-            self._columns[name] = np.asarray([getattr(each, name) for each in profiles], dtype=float)
+            self._columns[name] = np.asarray([getattr(each, name) for each in self._profiles], dtype=float)
         return self._columns[name]
+
+    @cached_property
+    def _profiles(self) -> list[ModelProfile]:
+        return [self.catalogue[model] for model in self.workload.models]
 
     @cached_property
     def _columns(self) -> dict[str, Floats]:
@@ -110,8 +113,7 @@ class Demand:
     def archive(self) -> Floats:
         """Size of the archive in S3, bytes."""
         if "archive" not in self._columns:
-            profiles = [self.catalogue[model] for model in self.workload.models]
-            sizes = [float(each.archive_bytes or each.disk_bytes) for each in profiles]
+            sizes = [float(each.archive_bytes or each.disk_bytes) for each in self._profiles]
             self._columns["archive"] = np.asarray(sizes)
         return self._columns["archive"]
 

@@ -21,7 +21,7 @@ from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
-from mme_sdk.planning.advice.simulated import figures, simulate_layout
+from mme_sdk.planning.advice.simulated import simulate_layout
 from mme_sdk.planning.prices import Prices
 from mme_sdk.planning.questions import cases
 from mme_sdk.planning.questions.likeness import UnlikeModels, unlike_models
@@ -240,7 +240,6 @@ class HostingPlan(Shown):
         if unknown:
             raise InvalidInputError(f"model {unknown[0]!r} is not in the workload")
         pinned = tuple(demand.workload.models.index(name) for name in names)
-        layout = option.layout
         slower = demand.slower * service_time
         catalogue = cases.spread(demand, models).scaled(service=service_time, load=load_time)
         if models == 1.0:
@@ -248,21 +247,15 @@ class HostingPlan(Shown):
             changed = Demand(faster.workload, catalogue, pinned, faster.residency, slower, (demand, traffic))
         else:
             changed = Demand(demand.workload.scaled(traffic=traffic, models=models), catalogue, pinned, slower=slower)
-        found = self.search.estimate(layout, demand=changed, assumptions=assumptions)
-        before = option.estimate
+        confirmation = Confirmation(self.search, requests=self.requests, seed=self.seed)
+        after = confirmation.changed(option.layout, (changed, assumptions), simulate=not names)
+        before, found = option.estimate, after.estimate
         if names and found.cold_rate > before.cold_rate and not set(names) <= set(bound_by_slo):
             raise InvalidInputError(
                 f"keeping {len(names)} models warm raises the cold rate of all requests from {before.cold_rate:.2%} to "
                 f"{found.cold_rate:.2%}, because the other models have less memory",
                 hint="list models that must stay warm in bound_by_slo, add memory, or give them their own endpoints",
             )
-        seen = None
-        if not names and found.mix is not None:
-            ran = simulate_layout(
-                self.search, layout, requests=self.requests, seed=self.seed, demand=changed, assumptions=assumptions
-            )
-            seen = None if ran is None else figures(ran, self.search.slo, assumptions)
-        after = HostingOption(layout=layout, estimate=found, simulated=seen, models=changed.workload.models)
         return attrs.evolve(after, why=explain.compared(option, after))
 
     @cached_property

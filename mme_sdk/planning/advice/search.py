@@ -11,7 +11,7 @@ from mme_sdk.display.progress import Reporter
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate, estimate
-from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.inputs import LATENCIES, SLO, Assumptions
 from mme_sdk.planning.advice.layout import DedicatedEndpoint, HostingLayout, Mode
 from mme_sdk.planning.analysis import dedicated_instances, monthly
 from mme_sdk.planning.simulation.inputs import Ints
@@ -88,11 +88,23 @@ class LayoutSearch:
             for head in heads:
                 yield "hybrid", name, head
 
-    def promising(self, report: Reporter | None = None) -> list[tuple[HostingLayout, HostingEstimate]]:
+    def stricter(self, share: float) -> LayoutSearch:
+        """Return the search with every limit of the SLO multiplied by a share."""
+        limits = {name: getattr(self.slo, name) for name in (*LATENCIES, "cold_rate")}
+        less = {name: share * limit for name, limit in limits.items() if limit is not None}
+        return attrs.evolve(self, slo=attrs.evolve(self.slo, **less))
+
+    def promising(
+        self, report: Reporter | None = None, *, known: float = 0.0
+    ) -> list[tuple[HostingLayout, HostingEstimate]]:
         """Return the estimates of the layouts that could be the best.
 
         Bisection finds the smallest number of instances that meets the SLO, since more instances are never worse. A
         layout that costs over 1.5 times the cheapest result of the same mode is left out.
+
+        Args:
+            report: Called after each estimate; None (the default) for no report.
+            known: Cost of an option that meets the SLO; no group of layouts that may cost less is left out. Default 0.
         """
         found: list[tuple[HostingLayout, HostingEstimate]] = []
         models = len(self.demand.workload.models)
@@ -101,6 +113,7 @@ class LayoutSearch:
             layout = HostingLayout(mode="dedicated", dedicated=dedicated)
             found.append((layout, self.estimate(layout)))
         cheapest: dict[Mode, float] = {}
+        steady, failed = self.demand.residency.even is not None, set[tuple[Mode, str]]()
         for mode, name, head in self.groups():
             low, high = self._least(name, head), self.max_instances
 
@@ -115,7 +128,7 @@ class LayoutSearch:
                 return not found[-1][1].blockers
 
             apart = sum(self.prices[each.instance_type] * each.count for each in head)
-            most = 1.5 * cheapest.get(mode, float("inf")) / monthly(1.0, 1) - apart
+            most = max(known, 1.5 * cheapest.get(mode, float("inf"))) / monthly(1.0, 1) - apart
             high = min(high, int(most / self.prices[name])) if most < float("inf") else high
             if low > high:
                 continue
@@ -123,8 +136,13 @@ class LayoutSearch:
                 high = min(high, int((self.budget / monthly(1.0, 1) - apart) / self.prices[name] + 1e-9))
                 low = min(low, max(high, self.assumptions.minimum_instances))
             start = len(found)
+            # Where the least number fails for other dedicated models, the largest says more.
+            first = steady and low < high and (mode, name) in failed
+            if first and not tried(high):
+                continue
             if not tried(low):
-                if low >= high or not tried(high):
+                failed.add((mode, name))
+                if low >= high or not (first or tried(high)):
                     continue
                 while high - low > 1:
                     middle = (low + high) // 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -65,11 +66,11 @@ class _Loads:
 def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
     """Return the wait W that reproduces itself: wait(W) = W.
 
-    While loads wait longer, more requests join them, and fewer loads start: `wait` falls. `wait(W) - W` is therefore
-    strictly decreasing. It is not negative at 0 and is negative once W is over every wait, so it has exactly one root.
-    The search keeps a bracket and divides it where a straight line between its ends is zero, with the end that stays
-    halved (Illinois, Dowell and Jarratt 1971); where that line says little, it divides the bracket in the middle.
-    Repeated substitution would swing between two values if `wait` falls steeply.
+    While loads wait longer, more requests join them, and fewer loads start: `wait` falls. `wait(W) / W` is therefore
+    strictly decreasing, and is 1 at exactly one W. The search keeps a bracket and divides it where a straight line
+    between the logarithms at its ends is zero, with the end that stays halved (Illinois, Dowell and Jarratt 1971);
+    where that line says little, it divides the bracket in the middle. Repeated substitution would swing between two
+    values if `wait` falls steeply.
 
     Loads of copies on further instances can make `wait` rise for a while. The search still ends at a root then, for it
     only needs the two signs; there may be others.
@@ -81,29 +82,36 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
     Returns:
         The wait, seconds, to a thousandth of `scale` or of itself.
     """
-    first = wait(0.0)
-    if first <= _PRECISION * scale:
+
+    def excess(seconds: float) -> float:
+        value = wait(seconds)
+        return math.log(value / seconds) if 0.0 < value < math.inf else math.inf if value > 0 else -math.inf
+
+    low = _PRECISION * scale
+    first = wait(low)
+    if first <= low:
         return first
-    low, over, high = 0.0, first, min(first, scale)  # often infinite
-    under = wait(high) - high
-    while under > 0 and high < _FOREVER * scale:
-        low, over, high = high, under, 2.0 * high
-        under = wait(high) - high
-    width, before, rose = high - low, 0, None
-    while width > (least := _PRECISION * max(scale, low)):
-        straight = low + width * over / (over - under) if over < float("inf") and under < over else low
-        middle = min(max(straight, low + least / 2.0), high - least / 2.0)
-        if over == float("inf") or before > 2:
-            middle, before = (low + high) / 2.0, 0
-        value = wait(middle) - middle
+    over, high = math.log(first / low), min(first, scale)
+    while (under := excess(high)) > 0 and high < _FOREVER * scale:
+        low, over, high = high, under, 4.0 * high
+    if under > 0:  # bursts alone keep the loader slots busy
+        return high
+    before, rose = 0, None
+    while high - low > (least := _PRECISION * max(scale, low)):
+        width = high / low
+        if before > 2 or math.isinf(over - under):
+            middle, before = math.sqrt(low * high), 0
+        else:
+            middle = low * width ** (over / (over - under))
+        middle = min(max(middle, low + least / 2.0), high - least / 2.0)
+        value = excess(middle)
         again, rose = (value > 0) is rose, value > 0
         if rose:
             low, over, under = middle, value, under / 2.0 if again else under
         else:
             high, under, over = middle, value, over / 2.0 if again else over
-        before = before + 1 if high - low > width / 2.0 else 0
-        width = high - low
-    return (low + high) / 2.0
+        before = before + 1 if high / low > math.sqrt(width) else 0
+    return math.sqrt(low * high)
 
 
 def _least(step: Callable[[float], float], most: float) -> float:
@@ -256,7 +264,7 @@ def shared_endpoint(
 
     def waited(wait: float) -> float:
         found = settled(wait)
-        return _loader_wait(found.rates, found.holding, found.from_s3, config)
+        return _loader_wait(found.rates, found.holding, found.from_s3, config, wait)
 
     wait = balanced_wait(waited, float(np.average(s3_seconds, weights=rates)))
     found = settled(wait)
@@ -349,8 +357,11 @@ def _usable(size: int, sizes: Floats) -> float:
     return max(size - lost, largest)
 
 
-def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetConfig) -> float:
-    """Return the mean wait of a load for a loader slot, seconds; infinite if they are overloaded.
+def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetConfig, known: float) -> float:
+    """Return a wait of a load for a loader slot that is over a known one if the mean wait is, equal if that is equal.
+
+    The mean wait is B / (c - u), with c loader slots of which u are in use; without end from u = c on. The result is
+    (B + known·u) / c, which is finite and smooth there too, so that the balance is found in fewer steps.
 
     A model whose files are on no volume goes to the least busy instance, which is nearly one queue for all loader
     slots. A reload goes to the instance that has the files.
@@ -362,10 +373,9 @@ def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetC
     mean = float((loads * holding).sum()) / total
     varied = max(float((loads * holding**2).sum()) / total / mean**2 - 1.0, 0.0)
     anywhere = float((loads * from_s3).sum()) / total
+    slots, used = config.loader_slots, total * mean / config.instances
     seconds = 0.0
     for part, instances in ((anywhere, config.instances), (1.0 - anywhere, 1)):
-        servers, busy = config.loader_slots * instances, total * mean / config.instances * instances
-        if busy >= servers:
-            return float("inf")
-        seconds += part * erlang_c(servers, busy) * mean / (servers - busy) * steadiness(servers, busy, varied)
-    return seconds
+        servers, busy = slots * instances, used * instances
+        seconds += part * erlang_c(servers, busy) * mean / instances * steadiness(servers, busy, varied)
+    return (seconds + known * used) / slots

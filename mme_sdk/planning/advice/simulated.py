@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from heapq import heapreplace
 from typing import TYPE_CHECKING
 
@@ -297,7 +297,7 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
     p50, p95, p99 = (float(each) for each in np.quantile(answered, (0.5, 0.95, 0.99)))
     rate = float(cold.mean())
     # Without any cold request, the rule of three.
-    spread = _half(cold, runs) if cold.any() else 3.0 / len(cold)
+    spread = _Parts.of(runs).half(cold) if cold.any() else 3.0 / len(cold)
     assumptions, loaders = assumptions or Assumptions(), result.loaders or 0.0
     around = _loader_spread(result, np.isin(kinds, (DISK, S3)), runs)
     found = SimulatedFigures(
@@ -340,27 +340,49 @@ def figures(result: SimulationResult, slo: SLO, assumptions: Assumptions | None 
 def _loader_spread(result: SimulationResult, started: npt.NDArray[np.bool_], runs: Ints) -> float:
     """Return half the interval of the use of the loader slots, from the runs or from the loads of the batches."""
     if len(result.loaders_of_runs) >= 3:
-        return _half_of([np.array([each]) for each in result.loaders_of_runs])
+        return _half_of(np.asarray(result.loaders_of_runs))
     if not result.loaders or not started.any():
         return 0.0
-    return result.loaders * _half(started, runs) / float(started.mean())
+    return result.loaders * _Parts.of(runs).half(started) / float(started.mean())
 
 
-def _half(happened: npt.NDArray[np.bool_], runs: Ints) -> float:
-    """Return half the interval of the share of requests to which something happened, from batches and from runs."""
-    each_run = np.split(happened, np.flatnonzero(np.diff(runs)) + 1)
-    batches = [part for run in each_run for part in np.array_split(run, max(1, _BATCHES // len(each_run))) if len(part)]
-    half = _half_of(batches)
-    return max(half, _half_of(each_run)) if 3 <= len(each_run) < _BATCHES else half
+@attrs.frozen(eq=False)
+class _Parts:
+    """Positions at which the runs and the batches of the requests begin."""
+
+    runs: Ints
+    batches: Ints
+    count: int
+
+    @classmethod
+    def of(cls, runs: Ints) -> _Parts:
+        """Divide each run into batches; their sizes differ by one request at most."""
+        starts = np.append(0, np.flatnonzero(np.diff(runs)) + 1)
+        size, larger = np.divmod(np.diff(starts, append=len(runs)), number := max(1, _BATCHES // len(starts)))
+        at = np.arange(number)
+        batches = starts[:, None] + at * size[:, None] + np.minimum(at, larger[:, None])
+        batches = np.unique(batches)  # a run may have fewer requests than batches
+        return cls(starts, batches[batches < len(runs)], len(runs))
+
+    def half(self, happened: npt.NDArray[np.bool_]) -> float:
+        """Return half the interval of the share of requests to which something happened."""
+        half = _half_of(self._shares(happened, self.batches))
+        if 3 <= len(self.runs) < _BATCHES:
+            return max(half, _half_of(self._shares(happened, self.runs)))
+        return half
+
+    def _shares(self, happened: npt.NDArray[np.bool_], starts: Ints) -> Floats:
+        counts = np.add.reduceat(happened, starts, dtype=np.int64)
+        return np.asarray(counts / np.diff(starts, append=self.count))
 
 
-def _half_of(parts: Sequence[npt.NDArray[np.bool_] | Floats]) -> float:
+def _half_of(shares: Floats) -> float:
     from scipy.special import stdtrit
 
-    if len(parts) < 2:
+    count = len(shares)
+    if count < 2:
         return 1.0
-    means, count = [float(each.mean()) for each in parts], len(parts)
-    return float(stdtrit(count - 1, 0.975) * np.std(means, ddof=1) / np.sqrt(count))
+    return float(stdtrit(count - 1, 0.975) * np.std(shares, ddof=1) / np.sqrt(count))
 
 
 def _interval(latency: Floats, runs: Ints, share: float) -> tuple[float, float]:
@@ -369,14 +391,14 @@ def _interval(latency: Floats, runs: Ints, share: float) -> tuple[float, float]:
     The share of the requests over a value is less certain at some values than at others. The search therefore goes
     outwards until the interval of the share over the value does not reach beyond it.
     """
-    found = []
+    parts, ordered, found = _Parts.of(runs), np.sort(latency), []
     for sign in (-1.0, 1.0):
-        value, reach = float(np.quantile(latency, share)), 0.0
+        value, reach = float(np.quantile(ordered, share)), 0.0
         for _ in range(_STEPS):
-            half = _half(latency > value, runs)
+            half = parts.half(latency > value)
             if half <= reach:
                 break
             reach = half
-            value = float(np.quantile(latency, min(1.0, max(0.0, share + sign * reach))))
+            value = float(np.quantile(ordered, min(1.0, max(0.0, share + sign * reach))))
         found.append(value)
     return found[0], found[1]

@@ -11,6 +11,7 @@ from mme_sdk.planning.simulation.inputs import Floats
 __all__ = ["LoaderQueue", "placement_imbalance"]
 
 _WARM_UP, _TAKEN = 64, 32  # arrivals at each queue that are discarded, and that are counted
+_LIKELY = 4096  # times of a load
 _NEGLIGIBLE = 1e-4  # a share of the loads that does not change a quantile
 
 
@@ -60,18 +61,22 @@ class LoaderQueue:
             factor = rng.gamma(1.0 / spread + 1.0, spread, queues)
         steps = _WARM_UP + _TAKEN
         gaps = rng.standard_exponential((steps, queues)) / (rate * factor)
-        kinds, which = np.unique(self.holding, return_inverse=True)  # often few
-        shares = np.cumsum(np.bincount(which, weights=self.loads)) / rate
-        drawn = np.searchsorted(shares, rng.random((steps, queues)))
-        holding = kinds[np.minimum(drawn, len(kinds) - 1)]
-        left = np.zeros((queues, self.servers))  # remaining work of each loader slot, smallest first
+        # Equally likely times of a load: to draw one of them is quicker than to look for a model.
+        order = np.argsort(self.holding)
+        shares = np.cumsum(self.loads[order]) / rate
+        which = np.searchsorted(shares, (np.arange(_LIKELY) + 0.5) / _LIKELY)
+        likely = self.holding[order[np.minimum(which, len(order) - 1)]]
+        holding = likely[(rng.random((steps, queues)) * _LIKELY).astype(np.int64)]
+        times = np.cumsum(gaps, axis=0)
+        free = np.zeros((queues, self.servers))  # the moment at which each loader slot is free
+        flat, rows = free.ravel(), np.arange(0, queues * self.servers, self.servers)
         waits = np.empty((_TAKEN, queues))
         for step in range(steps):
-            np.maximum(left - gaps[step][:, None], 0.0, out=left)
+            slot = rows + free.argmin(axis=1)
+            starts = np.maximum(flat[slot], times[step])
             if step >= _WARM_UP:
-                waits[step - _WARM_UP] = left[:, 0]
-            left[:, 0] += holding[step]
-            left.sort(axis=1)
+                waits[step - _WARM_UP] = starts - times[step]
+            flat[slot] = starts + holding[step]
         return np.asarray(rng.permutation(waits.ravel())[:count])
 
 

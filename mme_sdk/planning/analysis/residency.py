@@ -127,7 +127,8 @@ class Tabulated:
             still wait: 0.5 for evenly spaced requests, more for bursts.
         """
         if self.even is not None:
-            return (self.even if which is None else self.even[which]) * seconds, np.full(len(seconds), 0.5)
+            half = np.broadcast_to(np.float64(0.5), len(seconds))
+            return (self.even if which is None else self.even[which]) * seconds, half
         column = np.arange(self.follow_table.shape[1]) if which is None else which
         given, seconds = seconds, np.clip(seconds, self.times[0], self.times[-1])
         high = np.clip(np.searchsorted(self.times, seconds), 1, len(self.times) - 1)

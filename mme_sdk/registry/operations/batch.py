@@ -79,8 +79,10 @@ def register_many(
             current.clear()
             errors.sort([one.name for one in window], results, done)
     except BaseException as stop:
+        unusable = frozenset() if batch is None else (yield from operations.interrupt_batch(batch, stop))
         if reading or not isinstance(stop, (Exception, GeneratorExit)):
-            attach_partial(stop, (*done, *(current[at] for at in sorted(current))))
+            written = (*done, *(current[at] for at in sorted(current)))
+            attach_partial(stop, tuple(one for one in written if one.target_model not in unusable))
         raise
 
 

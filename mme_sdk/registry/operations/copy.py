@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mme_sdk._flows.cancellation import attach_partial
-from mme_sdk._flows.effects import Flow, Together, cleaned
+from mme_sdk._flows.effects import Flow, Together, cleaned, noting
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundError
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations.register import Batch, RegistryOperations
+from mme_sdk.registry.operations.upload import left_upload
 from mme_sdk.registry.results import CopyReport
 from mme_sdk.registry.store import Store, StoredObject, all_or_raise
 from mme_sdk.types.model import ModelVersion
@@ -82,7 +83,8 @@ def copy(
         try:
             results = yield Together([copy_and_count(one) for one in window], _WIDTH)
         except BaseException as stop:
-            attach_partial(stop, tuple(done))
+            unusable = yield from run_there(to.interrupt_batch(batch, stop))
+            attach_partial(stop, tuple(one for one in done if one.target_model not in unusable))
             raise
         if not dry_run:
             again, refused = yield from run_there(to.finish_batch(batch))
@@ -131,10 +133,8 @@ def _copy_version(
     if batch is None:
         flow = to.write_until_stable(target, stored.content, create)
     else:
-        flow = to.write(target, stored.content, create, batch.tombstones)
+        flow = to.write_in_batch(target, stored.content, create, batch)
     created: tuple[bool, ModelVersion] = yield from run_there(flow)
-    if batch is not None:
-        batch.contents[target] = stored.content
     return created
 
 
@@ -189,14 +189,15 @@ def _copy_whole(source: Store, to: Store, stored: StoredObject, target: str) -> 
 
 def _copy_in_parts(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
     key, size = to.keys.key(target), stored.version.size or 0
-    answer = yield to.call(
-        "create_multipart_upload",
-        Key=key,
-        Metadata=dict(stored.metadata),
-        ContentType="application/gzip",
-        model=target,
-        **to.write_parameters(),
-    )
+    with noting(left_upload(to, target)):
+        answer = yield to.call(
+            "create_multipart_upload",
+            Key=key,
+            Metadata=dict(stored.metadata),
+            ContentType="application/gzip",
+            model=target,
+            **to.write_parameters(),
+        )
     upload = str(answer["UploadId"])
     try:
         parts = yield from all_or_raise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
-from mme_sdk._flows.effects import Flow, Sleep
+from mme_sdk._flows.effects import Flow, Sleep, cleaned, finished, noting
 from mme_sdk._validation import check_number
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import (
@@ -159,7 +159,11 @@ def delete_versions(
         if not isinstance(error, GeneratorExit):
             yield from _cancel(tombstones, seen, deletion, error)
         raise
-    yield from _delete_archives(aliases, own, seen, deletion, began)
+    left = (
+        f"the deletion of {', '.join(own)} is not complete: clients refuse it, and its archive may exist; delete again"
+    )
+    with noting(left):
+        yield from _delete_archives(aliases, own, seen, deletion, began)
     versions = [one for one in versions if one.target_model in own]
     if report is not None:
         report(done=len(versions), doing="")
@@ -180,7 +184,10 @@ def _announce(tombstones: Tombstones, contents: Mapping[str, str | None], deleti
 def _cancel(
     tombstones: Tombstones, seen: Mapping[str, Tombstone | None], deletion: str, error: BaseException | None
 ) -> Flow[None]:
-    """Cancel a deletion after an error. If that fails too, the hint of the error says which tombstones remain."""
+    """Cancel a deletion after an error. If that fails too, the error says which tombstones remain."""
+    if error is not None and not isinstance(error, Exception):
+        left = f"tombstones: clients refuse {', '.join(seen)} until it is registered or deleted again"
+        return (yield from cleaned(tombstones.cancel(seen, deletion), error, left))
     try:
         yield from tombstones.cancel(seen, deletion)
     except MMEError as second:
@@ -215,7 +222,9 @@ def _delete_archives(
         sent += len(batch)
     refused = {target: seen[target] for target in own if store.keys.key(target) in kept}
     # Without this write, the keys can be used again only an hour later.
-    yield from ignore_errors(tombstones.finish([target for target in own[:sent] if target not in refused], deletion))
+    gone = [target for target in own[:sent] if target not in refused]
+    left = f"tombstones: {', '.join(gone)} cannot be registered again within an hour"
+    yield from finished(lambda: ignore_errors(tombstones.finish(gone, deletion)), left)
     if failed is None and kept:
         failed = not_deleted_error(kept, len(own))
     elif failed is not None:

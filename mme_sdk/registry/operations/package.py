@@ -12,7 +12,7 @@ import attrs
 
 from mme_sdk.artifacts import check, is_archive, is_estimator, pack, save
 from mme_sdk.artifacts.archive import inspect_with_texts
-from mme_sdk.artifacts.pack import check_pointers
+from mme_sdk.artifacts.packing import check_pointers
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.upload import Package, stamp_of

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import attrs
 
-from mme_sdk._flows.effects import Do, Flow, Sleep
+from mme_sdk._flows.effects import Do, Flow, Kept, Sleep, cleaned, noting
 from mme_sdk.artifacts import Archive, inspect
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import (
@@ -97,8 +98,8 @@ class RegistryOperations:
         if version == "":
             raise InvalidInputError("the version is empty", hint="leave it out to derive it from the content")
         self.keys.target(name, "0" * DIGEST if version is None else version)  # check the name before packing
-        package: upload.Package = yield Do(lambda: prepare(source, layout))
-        try:
+        with Kept() as kept:
+            package: upload.Package = yield Do(lambda: kept(prepare(source, layout)))
             archive = package.archive
             headers = self.store.metadata(archive, metadata or {})
             yield from self.check_bucket()
@@ -115,10 +116,7 @@ class RegistryOperations:
             if batch is None:
                 stored = yield from self.write_until_stable(target, archive.content, create, known)
             else:
-                stored = yield from self.write(target, archive.content, create, batch.tombstones)
-                batch.contents[target] = archive.content
-        finally:
-            package.close()
+                stored = yield from self.write_in_batch(target, archive.content, create, batch)
         return stored.version
 
     def write_until_stable(
@@ -143,16 +141,37 @@ class RegistryOperations:
         """
         tombstones = self.aliases.tombstones
         record = (yield from tombstones.record()) if known is NOT_READ else known
-        for _ in range(_ATTEMPTS):
-            created = yield from self.write(target, content, create, record)
-            record, again, other_content = yield from tombstones.remove({target: content}, record)
-            if other_content:
-                yield from self.delete_late_archive(target)
-                self.check_content(target, content, tombstones_of(record))
-            if not again:
-                return created
-        yield from self.delete_late_archive(target)
+        try:
+            for _ in range(_ATTEMPTS):
+                created = yield from self.write(target, content, create, record)
+                record, again, other_content = yield from tombstones.remove({target: content}, record)
+                if other_content:
+                    yield from self.delete_late_archive(target)
+                    self.check_content(target, content, tombstones_of(record))
+                if not again:
+                    return created
+            yield from self.delete_late_archive(target)
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as stop:
+            yield from cleaned(self._note_unfinished(target, stop), stop, self._unfinished(target))
+            raise
         raise self._contention_error(target)
+
+    def _note_unfinished(self, target: str, stop: BaseException) -> Flow[None]:
+        if target in tombstones_of((yield from self.aliases.tombstones.record())):
+            stop.add_note(self._unfinished(target))
+
+    def _unfinished(self, target: str) -> str:
+        return f"{self.keys.prefix.join(target)} may be stored without being usable; registering it again completes it"
+
+    def write_in_batch(self, target: str, content: str | None, create: Callable[[], Flow[T]], batch: Batch) -> Flow[T]:
+        """Write an archive of a batch; see `write`."""
+        deleted = target in tombstones_of(batch.tombstones)
+        with noting(self._unfinished(target)) if deleted else nullcontext():
+            created = yield from self.write(target, content, create, batch.tombstones)
+        batch.contents[target] = content
+        return created
 
     def write(self, target: str, content: str | None, create: Callable[[], Flow[T]], record: Record | None) -> Flow[T]:
         """Write an archive, or find it, unless tombstones forbid it.
@@ -222,6 +241,19 @@ class RegistryOperations:
                 errors[target] = error
         batch.tombstones, batch.contents = record, {}
         return again, errors
+
+    def interrupt_batch(self, batch: Batch, stop: BaseException) -> Flow[frozenset[str]]:
+        """Finish a batch after an interruption, so that the versions which it has written are usable.
+
+        Returns:
+            Target models that are not usable all the same.
+        """
+        deleted = frozenset(batch.contents).intersection(tombstones_of(batch.tombstones))
+        if isinstance(stop, (Exception, GeneratorExit)) or not deleted:
+            return frozenset()
+        left = f"{', '.join(sorted(deleted))}, not usable; registering it again completes it"
+        yield from cleaned(self.finish_batch(batch), stop, left)
+        return deleted.intersection(batch.contents, tombstones_of(batch.tombstones))
 
     def delete_late_archive(self, target: str) -> Flow[None]:
         """Delete an archive that was written after the deletion of its key was committed.

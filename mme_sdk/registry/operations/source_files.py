@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.artifacts import Archive, extract, is_archive, is_estimator, save
-from mme_sdk.artifacts.pack import scan
+from mme_sdk.artifacts.packing import scan
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.package import LayoutCheck, source_path, temporary_file_error

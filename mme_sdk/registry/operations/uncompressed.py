@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._flows.effects import Do, Flow
+from mme_sdk._flows.effects import Do, Flow, Kept, noting
 from mme_sdk.artifacts import Archive
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import ConflictError, IntegrityError, ModelNotFoundError, NotFoundError
@@ -60,8 +60,8 @@ def register(
     """
     store, keys = operations.store, operations.keys
     keys.uncompressed(name, "0" * DIGEST if version is None else version)  # check the name before reading files
-    found: SourceFiles = yield Do(lambda: prepare_files(source, layout))
-    try:
+    with Kept() as kept:
+        found: SourceFiles = yield Do(lambda: kept(prepare_files(source, layout)))
         archive = found.archive
         headers = store.metadata(archive, metadata) | {"mme-size": str(found.size)}
         chosen = archive.content[:DIGEST] if version is None else version
@@ -73,9 +73,11 @@ def register(
         def create() -> Flow[StoredObject]:
             return _create(store, target, folder, found, headers, lambda sent: progress(sent, found.size))
 
-        stored = yield from operations.write_until_stable(target, archive.content, create)
-    finally:
-        found.close()
+        left = (
+            f"files under {keys.prefix.join(folder)}; registering it again completes it, abort_uploads() removes them"
+        )
+        with noting(f"left behind: {left}"):
+            stored = yield from operations.write_until_stable(target, archive.content, create)
     return _version(store, name, chosen, stored)
 
 
@@ -134,13 +136,11 @@ def _other_content(store: Store, target: str) -> ConflictError:
 
 def _upload(store: Store, folder: str, one: SourceFile, progress: Callable[[int], None]) -> Flow[None]:
     archive = Archive(size=one.size, sha256=one.sha256, content=one.sha256, entries=())
-    package: upload.Package = yield Do(lambda: open_file(one.place, archive))
-    try:
+    with Kept() as kept:
+        package: upload.Package = yield Do(lambda: kept(open_file(one.place, archive)))
         yield from upload.create(
             store, store.keys.file(folder, one.path), package, store.metadata(archive, {}), progress, concurrent=_WIDTH
         )
-    finally:
-        package.close()
 
 
 def sizes(store: Store, folder: str) -> Flow[dict[str, int]]:

@@ -13,12 +13,12 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._flows.effects import Do, Flow, Sleep, cleaned
+from mme_sdk._flows.effects import Do, Flow, Sleep, cleaned, finished, noting
 from mme_sdk.artifacts import Archive
 from mme_sdk.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from mme_sdk.registry.store import Store, StoredObject, all_or_raise, ignore_errors
 
-__all__ = ["PART", "Package", "create", "stamp_of"]
+__all__ = ["PART", "Package", "create", "left_upload", "stamp_of"]
 
 PART = 16 << 20
 """Bytes of a part. Smaller archives are uploaded in one request."""
@@ -259,7 +259,8 @@ def _upload_parts(
     upload, uploaded = yield from _unfinished(store, key, record)
     resumed = upload is not None
     if upload is None:
-        answer = yield store.call("create_multipart_upload", Key=key, model=target, **settings)
+        with noting(left_upload(store, target)):
+            answer = yield store.call("create_multipart_upload", Key=key, model=target, **settings)
         upload = str(answer["UploadId"])
     starts = range(0, size, part)
     try:
@@ -296,8 +297,14 @@ def _upload_parts(
             remedy = "registering the same content again continues it, abort_uploads() removes it"
             yield from cleaned(_abort(store, key, upload, record), error, f"{left}; {remedy}")
         raise
-    yield from ignore_errors(store.delete([store.keys.reserved("uploads", record)]))
+    own = [store.keys.reserved("uploads", record)]
+    yield from finished(lambda: ignore_errors(store.delete(own)), f"{own[0]}; abort_uploads() removes it")
     return done
+
+
+def left_upload(store: Store, target: str) -> str:
+    """Return the note for an interruption of CreateMultipartUpload, whose answer has the id of the upload."""
+    return f"left behind: a multipart upload of {store.keys.prefix.join(target)}, perhaps; abort_uploads() removes it"
 
 
 def _abort(store: Store, key: str, upload: str, record: str) -> Flow[None]:

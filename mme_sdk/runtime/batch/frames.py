@@ -70,14 +70,11 @@ def split_frame(
     if not isinstance(frame, pd.DataFrame):
         raise InvalidInputError(
             f"invoke_frame takes a pandas.DataFrame, not a {type(frame).__name__}",
-            hint="convert a series with to_frame()",
+            hint="convert a series with to_frame(), and rows in a list or dict with pandas.DataFrame(rows)",
         )
     check_number("rows_per_call", rows_per_call, at_least=1, integer=True)
     if model_of is not None and not isinstance(model_of, str) and not callable(model_of):
-        raise InvalidInputError(
-            f"model_of must be the name of a column or a function of a row, not {model_of!r}",
-            hint=f"for a column whose name is not a str, pass model_of=lambda row: row[{model_of!r}]",
-        )
+        raise _wrong_model_of(model_of)
     if model_of is None:
         groups: dict[Model, list[int]] = {None: list(range(len(frame)))}
     else:
@@ -102,6 +99,16 @@ def split_frame(
         for model, rows in groups.items()
         for start in range(0, len(rows), rows_per_call)
     ]
+
+
+def _wrong_model_of(model_of: Any) -> InvalidInputError:
+    shown, hint = repr(model_of), f"for a column whose name is not a str, pass model_of=lambda row: row[{model_of!r}]"
+    if isinstance(model_of, ModelVersion):
+        hint = f"model_of=lambda row: {model_of.target_model!r} gives each row the same"
+    elif getattr(model_of, "__hash__", None) is None:  # a series, an array or a list: not the name of a column
+        shown = f"a {type(model_of).__name__}"
+        hint = "put the models into a column: frame.assign(model=…), and model_of='model'"
+    return InvalidInputError(f"model_of must be the name of a column or a function of a row, not {shown}", hint=hint)
 
 
 def _check_model(model: Any, place: int, model_of: str | Callable[[Any], Model]) -> None:

@@ -136,7 +136,7 @@ class Codecs:
             target = f" as {content_type}" if content_type else ""
             raise InvalidInputError(
                 f"a payload of type {type(data).__qualname__} cannot be encoded{target}: {error}",
-                hint="encode it to bytes and pass content_type=…, or add a codec to the client",
+                hint=_encoding_hint(error),
             ) from error
 
     def _encode(self, data: Any, content_type: str | None) -> tuple[bytes, str]:
@@ -314,6 +314,27 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
     return loaded is not None and wanted is getattr(loaded, name)
 
 
+class _UnsupportedTypeError(TypeError):
+    def __init__(self, value: Any) -> None:
+        super().__init__(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
+        self.value = value
+
+
+def _encoding_hint(error: Exception) -> str:
+    if "Out of range float" in str(error):
+        return "JSON has no NaN and no infinity: send None in their place, or send a numpy array"
+    value = error.value if isinstance(error, _UnsupportedTypeError) else None
+    if hasattr(value, "read_bytes") or hasattr(value, "read"):
+        return "read the file, and pass its bytes and content_type=…"
+    if hasattr(value, "toarray"):  # a sparse matrix of scipy
+        return "call toarray(), and pass the numpy array"
+    if hasattr(value, "__dataclass_fields__"):
+        return "pass dataclasses.asdict(…) of it"
+    if type(value).__module__ in ("datetime", "decimal", "uuid"):
+        return "convert it to text or a number, or send a pydantic model, which does this"
+    return "encode it to bytes and pass content_type=…, or add a codec to the client"
+
+
 def _to_json(data: Any) -> bytes:
     # JSON has no NaN. Containers that are not written in Python reject it without a reason.
     return _ENCODER.encode(data).encode()
@@ -330,7 +351,7 @@ def _to_json_value(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order; send a list")
-    raise TypeError(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
+    raise _UnsupportedTypeError(value)
 
 
 _ENCODER = json.JSONEncoder(default=_to_json_value, separators=(",", ":"), allow_nan=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -195,10 +196,11 @@ def result_of(
                 denied = error  # without s3:ListBucket, S3 answers 403 for an object that does not exist
                 continue
             if not succeeded:
+                text = body.decode(errors="replace")
                 raise ModelServerError(
-                    f"{submission.endpoint}: asynchronous inference failed: {body[:1000].decode(errors='replace')}",
+                    f"{submission.endpoint}: asynchronous inference failed: {_reason(text)[:1000]}",
                     endpoint=submission.endpoint,
-                    original_message=body.decode(errors="replace"),
+                    original_message=text,
                     hint=None if submission.input is None else f"the payload is {submission.input}",
                 )
             decoded = {} if response_type is None else {"value": codecs.decode(body, content_type, response_type)}
@@ -215,6 +217,14 @@ def result_of(
             )
         yield Sleep(min(pause, left))
         pause = min(_LAST_POLL, pause * _GROWTH)
+
+
+def _reason(text: str) -> str:
+    """Return the message of a failure object, which is a JSON object with a Message, or only text."""
+    try:
+        return str(json.loads(text)["Message"])
+    except (ValueError, TypeError, KeyError):
+        return text
 
 
 def _waiting(submission: Submission) -> str:

@@ -43,10 +43,9 @@ package.prepare(DummyClassifier(), package.LayoutCheck(enabled=False))
 """
 EXTRACTING = """
 import os, signal, sys
-from mme_sdk.artifacts import extract
-module = sys.modules["mme_sdk.artifacts.extract"]
-module._unpack = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-extract(sys.argv[1], sys.argv[2])
+from mme_sdk.artifacts import extraction
+extraction._unpack = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+extraction.extract(sys.argv[1], sys.argv[2])
 """
 
 

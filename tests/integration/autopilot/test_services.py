@@ -110,6 +110,21 @@ def test_the_attached_policy_and_the_metric_are_there_and_go_again(client, local
     cloudwatch.close()
 
 
+def test_a_model_of_last_week_is_called_early_and_one_that_is_gone_does_not_end_the_step(client, caplog):
+    few = {NOW - timedelta(minutes=2): {"m0": 30}}  # an instance has space beside it
+    flown = pilot(client, calls=lambda _: few, apply="metric", journal="s3://piloted/week/", learn=True, warm=20)
+    at = NOW - timedelta(days=7) + timedelta(minutes=19)
+    calls = {at - timedelta(minutes=2): {"gone.tar.gz": 5}}
+    past = pilot(client, calls=lambda _: calls, clock=lambda: at, journal="s3://piloted/week/")
+    past.step()
+    past.close()
+    caplog.set_level("INFO", "mme_sdk.autopilot.autopilot")
+    for _ in range(2):
+        assert flown.step().action == "hold"
+    assert caplog.text.count("endpoint piloted: 0 models are loaded, 0 did not fit, 1 failed") == 1
+    flown.close()
+
+
 def test_an_alarm_and_unreadable_calls_freeze_it(client):
     missing = pilot(client, alarms=("p99-high",), journal=None).decide()
     assert (missing.action, missing.count) == ("freeze", 1)

@@ -311,6 +311,16 @@ def test_directories_that_cannot_be_served_say_why(container: Container, tmp_pat
     assert container.load("absent", tmp_path / "absent")[0] == 404
 
 
+@pytest.mark.parametrize("names", [b"c__main__\ndouble\n.", b"\x80\x04\x8c\x08__main__\x8c\x06double\x93."])
+def test_a_pickle_of_a_notebook_says_what_to_define_elsewhere(
+    container: Container, tmp_path: Path, names: bytes
+) -> None:
+    (tmp_path / "model.pkl").write_bytes(names)  # a pickle of the function double of __main__, of protocols 0 and 4
+    status, said = container.load("notebook", tmp_path)
+    assert status == 500
+    assert "notebook that saved the model defines double: define it in a module in code/" in said["message"]
+
+
 def test_an_estimator_of_lightgbm_in_skops_is_served(container: Container, tmp_path: Path) -> None:
     lightgbm = pytest.importorskip("lightgbm")
     rows = np.arange(40.0).reshape(40, 1)

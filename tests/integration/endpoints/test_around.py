@@ -11,6 +11,7 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, DataCapture, Endpoints, Rolling, policies
+from mme_sdk.endpoints.operations import preflight
 from mme_sdk.endpoints.state.typed_fields import spec_of_config
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -265,7 +266,8 @@ def test_preflight_of_what_would_come_up(telling, name, stored):
     ).ok
 
 
-def test_create_checks_first_what_the_spec_refers_to(telling, name, stored, caplog):
+def test_create_checks_first_what_the_spec_refers_to(telling, name, stored, caplog, monkeypatch):
+    monkeypatch.setattr(preflight, "QUICK", 60.0)  # a busy machine takes more than a second
     collection, answers = telling
     spec = multi(name, models=f"s3://{stored}-absent/")
     with pytest.raises(InvalidInputError, match=rf"would fail:\n  models s3://{stored}-absent/: ") as caught:

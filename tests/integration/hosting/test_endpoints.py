@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 
+from mme_sdk.aws.failure_hints import refusal_hint
 from mme_sdk.local.containers import Command
 from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostingError
 from tests.support.gates import Gate
@@ -188,6 +189,7 @@ def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:
         assert (await bench.invoke("tell.tar.gz", "row")).body == b"tell:text/x-upper|ROW"
         refused = await bench.invoke("tell.tar.gz", x_amzn_sagemaker_target_container_hostname="second")
         assert "TargetContainerHostname" in error(refused)[2]
+        assert refusal_hint(error(refused)[2]) == "omit target_container="
         variant = attrs.evolve(variant, direct=True)
         await bench.hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
         alone = await bench.invoke("tell.tar.gz", "row", x_amzn_sagemaker_target_container_hostname="second")
@@ -197,6 +199,7 @@ def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:
             await bench.invoke("tell.tar.gz"),
         ):
             assert "TargetContainerHostname" in error(refused)[2]
+            assert "pass target_container=" in (refusal_hint(error(refused)[2]) or "")
 
     hosted(scenario)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import attrs
 import pandas as pd
@@ -175,8 +176,15 @@ def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
     queued = client.endpoint("queues").invoke_async(
         '"bad"', content_type="application/json", upload_to="s3://models/inputs/"
     )
+<<<<<<< HEAD
     with pytest.raises(ModelServerError, match="no such feature"):
         queued.result(timeout=300)
+=======
+    with pytest.raises(ModelServerError, match="no such feature") as caught:
+        queued.result(timeout=30)
+    assert caught.value.message.startswith("queues: asynchronous inference failed: Received server error (500)")
+    assert json.loads(caught.value.original_message or "")["OriginalStatusCode"] == 500
+>>>>>>> main
     with pytest.raises(MMEError):
         client.endpoint("streams").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
 

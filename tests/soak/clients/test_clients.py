@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -140,10 +139,10 @@ def mlflow_server(folder: Path) -> Iterator[dict[str, str]]:
         server = subprocess.Popen(command, cwd=folder, env=own, stdout=log, stderr=log, start_new_session=True)
     try:
         while True:
-            assert server.poll() is None, (folder / "server.log").read_text()[-3000:]
+            with suppress(subprocess.TimeoutExpired):
+                raise AssertionError(f"{server.wait(0.2)} {(folder / 'server.log').read_text()[-3000:]}")
             with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=60):
                 break
-            time.sleep(0.2)
         yield {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
     finally:
         os.killpg(server.pid, signal.SIGTERM)

@@ -215,7 +215,8 @@ class InMemory(Aws):
         return {}
 
     def _delete_scaling_policy(self, params: dict[str, Any]) -> Any:
-        del self.scaling[params["ResourceId"]]["policies"][params["PolicyName"]]
+        if self.scaling[params["ResourceId"]]["policies"].pop(params["PolicyName"], None) is None:
+            raise NotFoundError("no such policy")
         return {}
 
     def _put_scheduled_action(self, params: dict[str, Any]) -> Any:

@@ -17,6 +17,7 @@ from mme_sdk.config import RetryPolicy
 from mme_sdk.endpoints import AsyncEndpoints, Endpoints
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control import ControlPlane
+from mme_sdk.local.control.store import Store
 from tests.support.endpoints.helpers import Awaited, NoInvoker
 from tests.support.endpoints.hosting import QuietHosting
 
@@ -51,12 +52,39 @@ class PlaneTime:
 PLANE_TIME = PlaneTime()
 
 
-class SteppedPlane(ControlPlane):
-    """A control plane in `PLANE_TIME`."""
+MADE_BY_TESTS = (
+    "alarm",
+    "endpoint",
+    "endpoint-config",
+    "model",
+    "scalable-target",
+    "scaling-policy",
+    "scheduled-action",
+    "tags",
+)
 
-    def __init__(self, *given: Any, **named: Any) -> None:
-        super().__init__(*given, **named)
+
+class SteppedPlane(ControlPlane):
+    """A control plane in `PLANE_TIME`, with its documents in reach."""
+
+    latest: SteppedPlane
+
+    def __init__(self, store: Store, *given: Any, **named: Any) -> None:
+        super().__init__(store, *given, **named)
         self.endpoints._sleep = PLANE_TIME.sleep
+        self._loop = asyncio.get_running_loop()
+        self._store = store
+        SteppedPlane.latest = self
+
+    def clear(self) -> None:
+        """Remove whatever a test made. Requests would take longer than most of the tests."""
+        asyncio.run_coroutine_threadsafe(self._clear(), self._loop).result(20)
+
+    async def _clear(self) -> None:
+        await self.endpoints.close()  # the transitions that run
+        for kind in MADE_BY_TESTS:
+            for name, _ in list(self._store.all(kind)):
+                self._store.delete(kind, name)
 
 
 class Hasty:
@@ -81,14 +109,16 @@ QUICK = RetryPolicy(throttle_base=0.01, throttle_cap=0.02, fault_base=0.01, faul
 @pytest.fixture(scope="session")
 def plane() -> Iterator[LocalSageMaker]:
     control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
-    with pytest.MonkeyPatch.context() as patch:
+    host = LocalSageMaker(control=control, hosting=QuietHosting)
+    with pytest.MonkeyPatch.context() as patch:  # for this host: the transitions of any other would take a second
         patch.setattr("mme_sdk.local.control.ControlPlane", SteppedPlane)
-        with LocalSageMaker(control=control, hosting=QuietHosting) as host:
-            # What the specs of `helpers.py` refer to: `create` checks that it exists.
-            s3 = host.boto("s3")
-            s3.create_bucket(Bucket="ml-models")
-            s3.put_object(Bucket="ml-models", Key="prod/fraud/v3.tar.gz", Body=b"")
-            yield host
+        host.start()
+    with host:
+        # What the specs of `helpers.py` refer to: `create` checks that it exists.
+        s3 = host.boto("s3")
+        s3.create_bucket(Bucket="ml-models")
+        s3.put_object(Bucket="ml-models", Key="prod/fraud/v3.tar.gz", Body=b"")
+        yield host
 
 
 @functools.cache
@@ -122,20 +152,7 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
     """The way to the plane; whatever a test left there is removed."""
     yield way
     plane.faults.clear()
-    collection = Endpoints(way, NoInvoker)
-    client = way.client("sagemaker")
-    for one in listed(client, "endpoints"):
-        collection.delete(one["EndpointName"], timeout=60)
-    for one in listed(client, "endpoint_configs"):
-        client.delete_endpoint_config(EndpointConfigName=one["EndpointConfigName"])
-    for one in listed(client, "models"):
-        client.delete_model(ModelName=one["ModelName"])
-
-
-def listed(client: Any, kind: str) -> list[dict[str, Any]]:
-    """Return every resource of a kind, read page by page before anything is deleted."""
-    pages = client.get_paginator(f"list_{kind}").paginate()
-    return [one for page in pages for key, found in page.items() if isinstance(found, list) for one in found]
+    SteppedPlane.latest.clear()
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -49,6 +49,8 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "endpoint.invoke({'sum': 1}, model='fraud@live')",
         "endpoint.invoke(object(), model='fraud@live')",
         "endpoint.invoke({1, 2}, model='fraud@live')",
+        "endpoint.invoke([float('nan')], model='fraud@live')",
+        "endpoint.invoke(source, model='fraud@live')",
         "endpoint.invoke(row, model=broken)",
         "endpoint.invoke(bytes(26 << 20), model='fraud@live')",
         "endpoint.invoke(row, model='fraud@live', response_type=int)",
@@ -58,6 +60,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "endpoint.invoke(row, model='fraud@live', content_type='')",
         "endpoint.invoke(row, model='fraud@live', target_variant='All Traffic')",
         "endpoint.invoke(row, model='fraud@live', target_variant='Blue')",
+        "endpoint.invoke(row, model='fraud@live', target_container='first')",
         "endpoint.invoke(row, model='fraud@live', idempotent='yes')",
     ),
     "Many calls": (
@@ -66,6 +69,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "endpoint.invoke_many([row], settings=runtime.BatchSettings(max_concurrency=0))",
         "endpoint.invoke_frame([row], model_of='model')",
         "endpoint.invoke_frame(frame, model_of='modle')",
+        "endpoint.invoke_frame(frame, model_of=['fraud@live'])",
         "endpoint.warm('fraud@live')",
         "endpoint.warm([7])",
         "endpoint.warm(['fraud@live'], capacity='8 GB')",
@@ -111,6 +115,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
     "Specs and endpoints": (
         "spec(name='my_endpoint')",
         "spec(models='models/prod')",
+        "spec(name=123)",
         "spec(image='')",
         "spec(role='SageMakerRole')",
         "spec(instance_type='ml.m5.larg')",

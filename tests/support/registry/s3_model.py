@@ -126,6 +126,14 @@ class S3Model:
         self._upload(UploadId)[PartNumber] = bytes(Body.read())
         return {"ETag": f'"{hashlib.md5(self.uploads[UploadId][PartNumber]).hexdigest()}"'}
 
+    def upload_part_copy(
+        self, Bucket: str, Key: str, UploadId: str, PartNumber: int, CopySource: Any, CopySourceRange: str, **_: Any
+    ) -> Any:
+        first, last = map(int, CopySourceRange.removeprefix("bytes=").split("-"))
+        data = self.objects[f"{CopySource['Bucket']}/{CopySource['Key']}"][0][first : last + 1]
+        self._upload(UploadId)[PartNumber] = data
+        return {"CopyPartResult": {"ETag": f'"{hashlib.md5(data).hexdigest()}"'}}
+
     def list_parts(self, Bucket: str, Key: str, UploadId: str) -> Any:
         parts = self._upload(UploadId)
         return {

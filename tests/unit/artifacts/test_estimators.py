@@ -52,6 +52,33 @@ def test_types_that_skops_does_not_trust_are_saved_with_joblib(tmp_path: Path, m
     assert save(scaled(), tmp_path).name == "model.joblib"
 
 
+def same(x: Any) -> Any:
+    return x
+
+
+class Own(StandardScaler):
+    pass
+
+
+@pytest.mark.parametrize("part", [same, Own])
+def test_what_a_notebook_defines_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: Any) -> None:
+    monkeypatch.setattr(sys.modules["__main__"], part.__name__, part, raising=False)
+    monkeypatch.setattr(part, "__module__", "__main__")
+    model = part() if part is Own else FunctionTransformer(part)
+    model.fit(X)
+    with pytest.raises(InvalidInputError, match=f"contains {part.__name__}, which this program or notebook") as caught:
+        save(model, tmp_path)
+    assert "code/inference.py" in (caught.value.hint or "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lambda_is_refused(tmp_path: Path) -> None:
+    model = FunctionTransformer(lambda x: x).fit(X)
+    with pytest.raises(InvalidInputError, match=r"cannot save the FunctionTransformer: .*lambda") as caught:
+        save(model, tmp_path)
+    assert "code/features.py" in (caught.value.hint or "")
+
+
 def test_xgboost(tmp_path: Path) -> None:
     xgboost = pytest.importorskip("xgboost")
     model = xgboost.XGBClassifier(n_estimators=3, max_depth=2).fit(X, Y)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -14,7 +15,7 @@ from tests.support.paths import ROOT
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import autopilot as main
 import autopilot_rivals as benchmark
-from autopilot_days import Kind, draw, movement, working_set
+from autopilot_days import Kind, draw, movement, with_warming, working_set
 from autopilot_fleet import run_compiled, run_reference
 
 sys.path.remove(str(ROOT / "benchmarks"))
@@ -49,6 +50,45 @@ def test_the_working_set_of_a_day_whose_models_sleep_moves_and_another_does_not(
     assert movement(day) > 0.2
     assert working_set(day).min() == 0.0
     assert len(working_set(day)) == 24
+
+
+def test_the_plan_for_the_average_is_one_that_the_planner_does_not_reject(trial, monkeypatch):
+    asked = []
+
+    def plan(*_, **given):
+        asked.append(given["max_instances"])
+        options = [
+            SimpleNamespace(layout=SimpleNamespace(mode=mode, count=count), meets=meets)
+            for mode, count, meets in (("hybrid", 2, True), ("shared", 3, False), ("shared", 5, True))
+        ]
+        return SimpleNamespace(options=options)
+
+    monkeypatch.setattr(benchmark, "plan", plan)
+    assert trial.average().detail == "5 instances"
+    assert asked == [benchmark.LARGEST]
+
+
+def test_models_loaded_early_make_fewer_calls_cold():
+    kind = Kind(sleep=1.0, total_mib=4.0 * 260 * 1024)
+    day, before = (draw(kind, seed=1, calls=8_000, models=30, week=week) for week in (0, 1))
+    trial = benchmark.Trial(day=day, before=before)
+    week = trial.week(RULE)
+    late, early = (trial.learned(RULE, week, "learned", lead=45, warm=warm) for warm in (0, 20))
+    assert early.hours == late.hours
+    assert early.cold < late.cold
+    assert early.cold_seconds < late.cold_seconds
+    assert early.detail == "22 models loaded early"
+
+
+def test_calls_that_load_models_early_are_not_counted(day, trial):
+    loading = with_warming(day, [(60.0 * 1500 + number, number % 100) for number in range(400)])
+    assert (loading.warming.sum(), len(loading.traffic.times)) == (400, len(day.traffic.times) + 400)
+    assert loading.traffic.models[loading.warming].tolist() == [number % 100 for number in range(400)]
+    steps = [(0.0, 1)]
+    without, counted = (attrs.evolve(trial, day=one).measure(steps, "x") for one in (day, loading))
+    all_of_them = attrs.evolve(trial, day=attrs.evolve(loading, warming=None)).measure(steps, "x")
+    assert without.cold * len(day.traffic.times) > 100
+    assert abs(counted.cold - without.cold) < abs(all_of_them.cold - without.cold)
 
 
 @pytest.mark.parametrize("sleep", [0.0, 0.6])

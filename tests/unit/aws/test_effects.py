@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
+from io import BytesIO
 
 import attrs
 import pytest
 
 from mme_sdk._flows import workers
 from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp
-from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Effect, Interpreter, Sleep, Together
+from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Effect, Interpreter, Kept, Sleep, Together
 
 
 class Sync:
@@ -367,3 +368,12 @@ def test_a_limit_in_time_changes_nothing_for_flows_that_end(runner):
     found = runner.run(both())
     assert found[0] == {"answer": "a"}
     assert isinstance(found[1], LookupError)
+
+
+def test_what_the_work_of_a_flow_opens_is_closed_at_its_end_or_afterwards() -> None:
+    first, late = BytesIO(), BytesIO()
+    with Kept() as kept:
+        assert kept(first) is first
+        assert not first.closed
+    assert first.closed
+    assert kept(late).closed

@@ -187,3 +187,11 @@ def test_the_devcontainer_runs_a_target_that_exists() -> None:
     settings = found["customizations"]["vscode"]["settings"]
     assert settings["python.defaultInterpreterPath"].endswith("/.venv/bin/python")
     assert all((ROOT / path).is_dir() for path in settings["python.testing.pytestArgs"])
+
+
+def test_the_readme_names_each_extra() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Install\n")[2]
+    named = set(re.findall(r"mme-sdk\[(\w+)\]", text)) | set(
+        re.findall(r"`([\w-]+)`", text.partition("Further extras:")[2])
+    )
+    assert named >= EXTRAS

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+import sys
+import tomllib
 
 import pytest
 
@@ -15,6 +18,8 @@ COMMANDS = [
     for block in re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     for line in re.findall(r"^\$ (.+)$", block, re.MULTILINE)
 ]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+BROUGHT = {"sklearn": "scikit-learn", "pendulum": "apache-airflow"}  # what installs a module of another name
 LEFT_OUT = {"__pycache__", ".pytest_cache", ".ipynb_checkpoints"}
 
 
@@ -50,3 +55,30 @@ def test_each_program_with_a_main_has_a_command() -> None:
     }
     engines = {f"examples/scale/{name}_table.py" for name in ("dask", "ray", "spark")}  # their pages have the commands
     assert programs - engines <= {word for command in COMMANDS for word in command}
+
+
+def installed(text: str) -> str:
+    """Return what the `pip install` commands of a text install, with the requirements of mme-sdk's extras."""
+    packages = " ".join(re.findall(r"pip install ([^`\n]+)", text))
+    extras = [extra for group in re.findall(r"mme-sdk\[([\w,-]+)\]", packages) for extra in group.split(",")]
+    return " ".join([packages, *(one for extra in extras for one in PROJECT["optional-dependencies"][extra])])
+
+
+def imported(path: str) -> set[str]:
+    """Return the distributions that a program imports, without those of the standard library and of its own folder."""
+    file = ROOT / path
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    own = {one.stem for folder in (file.parent, file.parent.parent) for one in folder.glob("*.py")}
+    modules = {name.partition(".")[0] for name in names} - own - set(sys.stdlib_module_names) - {"mme_sdk"}
+    return {BROUGHT.get(name, name).replace("_", "-") for name in modules}
+
+
+@pytest.mark.parametrize("section", PAGE.split("\n## ")[1:], ids=lambda text: text.partition("\n")[0])
+def test_a_section_names_the_packages_that_its_programs_need(section: str) -> None:
+    available = installed(PAGE.partition("\n## ")[0]) + installed(section) + " ".join(PROJECT["dependencies"])
+    rows = "".join(re.findall(r"^\|.+$", section, re.MULTILINE))
+    needed = {name for path in re.findall(r"`(examples/[\w./-]+\.py)`", rows) for name in imported(path)}
+    needed |= set(re.findall(r"(?:with_host\.py|&&) (?!python)(\w+)", section))  # the programs that its commands start
+    assert {name for name in needed if name not in available} == set()

@@ -40,6 +40,13 @@ def test_a_wait_that_is_infinite_for_short_waits_is_found():
     assert balanced_wait(lambda seconds: np.inf if seconds < 40.0 else 0.0, 1.0) == pytest.approx(40.0, rel=2e-3)
 
 
+@pytest.mark.parametrize("excess", [1.0, 0.0])
+def test_a_wait_that_never_reproduces_itself_is_without_end(excess):
+    """Copies from bursts overload the loader slots however long the loads wait."""
+    assert balanced_wait(lambda seconds: (1.0 + 1e-9) * seconds + excess, 1.0) >= 1e9
+    assert balanced_wait(lambda _: np.inf, 1.0) >= 1e9
+
+
 def test_the_wait_is_found_within_a_thousandth_whatever_its_function():
     rng = np.random.default_rng(0)
     for number in range(150):

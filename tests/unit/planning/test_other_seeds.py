@@ -216,6 +216,34 @@ def test_a_limit_inside_an_interval_is_told() -> None:
     )
 
 
+def test_changes_and_headroom_are_about_the_loss_of_an_instance_too() -> None:
+    """If the SLO must hold after it: a change meets the SLO, and may exceed it, under the conditions of the advice."""
+    load, models = Workload.zipf(40, rate=2.0), Catalogue.uniform(memory_mb=400)
+
+    def planned(slo: SLO) -> HostingPlan:
+        return plan(load, catalogue=models, slo=slo, prices={"ml.m5.large": 0.115}, requests=2000)
+
+    free = planned(SLO())
+    less = present(free.best.without_one)
+    found = planned(SLO(p99=(less.p99 + less.p99_interval[1]) / 2.0, survive_failure=True))
+    assert found.best.layout == free.best.layout
+    again = found.what_if()
+    assert (again.failure, again.without_one) == (found.best.failure, found.best.without_one)
+    assert any(each.startswith("after the loss of one instance: ") for each in again.risks)
+    assert again.risks == found.best.risks == found.best.exceeded
+    assert found.what_ifs().iloc[0]["may exceed"] == "; ".join(again.risks)
+
+    found = planned(SLO(p99=1.5 * less.p99_interval[1], survive_failure=True))
+    factor = present(found.best.headroom)
+    assert 1.0 < factor < 16.0
+    held = found.what_if(traffic=factor)
+    assert held.failure == ()
+    assert not held.risks
+    lost = found.what_if(traffic=2.0 * factor)
+    assert not present(lost.simulated).blockers
+    assert any(each.startswith("after the loss of one instance: ") for each in lost.blockers)
+
+
 def test_a_factor_near_a_collapse_is_not_promised() -> None:
     """Nothing is exceeded up to 2.00 times the traffic, but the endpoint collapses over 1.95 times."""
     limits: tuple[str, ...] = ("p99 is 9 s",)

@@ -7,6 +7,9 @@ from typing import Any
 import pytest
 
 from mme_sdk._flows.effects import Flow
+from mme_sdk.aws import Aws
+from mme_sdk.errors import ClosedError
+from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.resolver import Resolver
 
 
@@ -59,3 +62,13 @@ def test_a_model_is_stored_if_the_deletions_are_recent_and_do_not_include_it(
     assert resolver.is_stored("fraud/v1.tar.gz")
     resolver.invalidate()
     assert not resolver.is_stored("fraud/v1.tar.gz"), "this client has deleted something"
+
+
+def test_a_client_that_is_closed_before_it_reads_lets_others_read() -> None:
+    aws = Aws(region="eu-west-1")
+    models = ModelRegistry(aws, "s3://bucket/prod/")
+    aws.close()
+    with pytest.raises(ClosedError):
+        models.resolve("fraud@live")
+    _, others = models._resolver.claim(("", "fraud@live.json"))
+    assert others == [], "the next caller would wait for a read that nobody makes"

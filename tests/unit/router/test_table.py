@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Call
-from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, NotFoundError, ServiceError
+from mme_sdk.errors import ClosedError, ConflictError, InvalidInputError, MMEError, NotFoundError, ServiceError
 from mme_sdk.router import Cell
 from tests.support.registry.interleave import flat
 from tests.support.router.fakes import connect, new_cells, plain, router
@@ -53,6 +53,17 @@ class TestReading:
         cells.clock.now += 5.0
         assert other.invoke(b"{}", model=model).endpoint != "a"
         assert states(other)["a"] == "evacuated"
+
+    def test_a_client_that_is_closed_before_it_reads_lets_others_read(self) -> None:
+        made = router(new_cells())
+
+        def closed(_: Any) -> Any:
+            raise ClosedError("the client is closed")
+
+        made._client._aws.run = closed
+        with pytest.raises(ClosedError):
+            made.invoke(b"{}", model=M[0])
+        assert made._routes.claim()[1], "the next caller would wait for a read that nobody makes"
 
     def test_it_is_read_in_the_background_at_half_the_staleness(self) -> None:
         cells = new_cells()
@@ -221,8 +232,9 @@ class TestChanging:
         made = router(cells)
         made.evacuate("b", drain=0)
         cells.clock.now += 10
-        assert made._routes.claim() is None
-        load = flat(made._routes.load())
+        reading, mine = made._routes.claim()
+        assert mine
+        load = flat(made._routes.load(reading))
         request = next(load)
         assert isinstance(request, Call)
         old = cells.s3.perform(request.__class__(service="s3", operation="get_object", params={

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import io
 import json
+import re
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from scipy import sparse
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
 from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET, Codecs
@@ -218,3 +224,27 @@ def test_npy_is_what_numpy_writes(dtype: str, shape: tuple[int, ...], order: str
         buffer = io.BytesIO()
         np.save(buffer, array)
         assert Codecs().encode(array) == (buffer.getvalue(), "application/x-npy")
+
+
+@dataclasses.dataclass
+class Payment:
+    amount: float
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        ([1.0, float("nan")], "send None in their place"),
+        (Path("row.json"), "read the file"),
+        (io.BytesIO(b"1"), "read the file"),
+        (sparse.csr_matrix(np.eye(2)), r"call toarray\(\)"),
+        ([Payment(1.0)], r"dataclasses\.asdict"),
+        ({"amount": Decimal("1.5")}, "a pydantic model"),
+        ({"at": datetime.date(2026, 1, 1)}, "a pydantic model"),
+        (object(), "encode it to bytes"),
+    ],
+)
+def test_a_payload_that_json_cannot_hold_says_what_to_pass(data: Any, hint: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        Codecs().encode(data)
+    assert re.search(hint, caught.value.hint or "")

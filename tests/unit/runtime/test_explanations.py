@@ -134,6 +134,21 @@ def test_json_that_was_sent_as_another_type_is_told(
     assert ("application/json" in (error.hint or "")) == reported
 
 
+@pytest.mark.parametrize(
+    ("data", "content_type", "status", "hint"),
+    [
+        ([[1.0]], "application/json", 415, "sent as application/json: send an array or a data frame, and pass"),
+        (memoryview(b"1"), "application/x-npy", 415, "sent as application/x-npy: pass a content_type="),
+        ([[1.0]], "application/json", 400, None),
+        (b"1", "application/x-npy", 415, None),
+    ],
+)
+def test_a_refused_media_type_is_named(data: Any, content_type: str, status: int, hint: str | None) -> None:
+    error = ModelInputError("refused", original_status=status, original_message="send text/csv")
+    explain_payload(error, data, content_type)
+    assert hint in error.hint if hint and error.hint else error.hint == hint
+
+
 def test_a_wrong_secret_is_told_from_a_missing_permission() -> None:
     params = {"Bucket": "b", "Key": "k"}
     denied = AccessDeniedError("Forbidden", code="403", hint="grant s3:GetObject")

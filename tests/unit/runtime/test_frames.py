@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import sys
 from typing import Any
 
@@ -20,6 +21,7 @@ from mme_sdk.runtime.batch.batch import BatchSettings
 from mme_sdk.runtime.options import InvokeOptions
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
+from mme_sdk.types import ModelVersion
 from tests.support.runtime.keywords import gathered
 
 FRAME = pd.DataFrame(
@@ -369,3 +371,17 @@ def test_no_rows_are_no_calls(twin: str) -> None:
     assert answer.shape == (0, 2)
     assert list(answer.columns) == ["prediction", "error"]
     assert transport.sent == []
+
+
+@twins
+def test_models_that_are_not_a_column_say_how_to_name_them(twin: str) -> None:
+    version = ModelVersion(name="fraud", version="v1", uri="s3://b/p/fraud/v1.tar.gz", target_model="fraud/v1.tar.gz")
+    for wrong, message, hint in (
+        (FRAME["tenant"], "not a Series", r"frame\.assign\(model=…\)"),
+        (["a", "b"], "not a list", r"frame\.assign\(model=…\)"),
+        (version, "fraud/v1", r"model_of=lambda row: 'fraud/v1\.tar\.gz'"),
+        (0, "not 0", r"row\[0\]"),
+    ):
+        with pytest.raises(InvalidInputError, match=message) as caught:
+            invoke(twin, Doubler(), FRAME, model_of=wrong)
+        assert re.search(hint, caught.value.hint or "")

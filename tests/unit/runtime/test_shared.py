@@ -22,7 +22,7 @@ from mme_sdk._flows.effects import Do, Interpreter
 from mme_sdk.errors import ConfigurationError, InvalidInputError, MissingExtraError
 from mme_sdk.runtime import FileLeases, LoadTimes, Memory, Shared
 from mme_sdk.runtime.cold_start.cold_start import ColdStartWait
-from mme_sdk.runtime.effects import RunFlow, Wait
+from mme_sdk.runtime.effects import Release, RunFlow, Wait
 from mme_sdk.runtime.shared.file_store import FileStore
 from mme_sdk.runtime.shared.leases import SharedLeases
 from mme_sdk.runtime.shared.link import Link
@@ -247,9 +247,9 @@ def perform(flow: Any, worker: Worker) -> Any:
     try:
         while True:
             effect = flow.send(value)
-            if not isinstance(effect, RunFlow):
+            if not isinstance(effect, (Release, RunFlow)):
                 return effect
-            value = run(effect.flow)
+            value = run(effect.flow if isinstance(effect, RunFlow) else effect.make())
     except StopIteration as end:
         return end.value
 

@@ -80,7 +80,8 @@ def decode(body: bytes, content_type: str | None) -> Rows:
     reader = _READERS.get(media)
     if reader is None:
         raise PayloadError(
-            415, f"content type {media!r} is not supported; send one of {', '.join(sorted(set(_READERS) - {''}))}"
+            415,
+            f"content type {media!r} is not supported; send one of {', '.join(sorted(set(_READERS) - {'', '*/*'}))}",
         )
     try:
         return reader(body, content_type or "")

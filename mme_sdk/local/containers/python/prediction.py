@@ -38,7 +38,8 @@ def predict(data: Any, model: Any) -> Any:
     if callable(model):
         return model(data)
     raise UnsupportedModelError(
-        f"a {type(model).__name__} has no predict method and is not callable: add predict_fn to code/inference.py"
+        f"the model, a value of the type {type(model).__name__}, has no predict method and is not callable: "
+        "add predict_fn to code/inference.py"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import sys
 import traceback
@@ -135,7 +136,19 @@ def _failure(error: BaseException, directory: str, other: int = 500) -> dict[str
     # The log gets the traceback, the response its last line.
     traceback.print_exception(error, file=sys.stderr)
     message = f"{kind}: {error}" if str(error) else kind
-    return {"status": status, "type": kind, "message": message + requirements.hint(error, Path(directory))}
+    message += requirements.hint(error, Path(directory)) or _main_hint(error)
+    return {"status": status, "type": kind, "message": message}
+
+
+def _main_hint(error: BaseException) -> str:
+    """Return what to do about a pickle that names a function or class of the program that saved it."""
+    found = re.search(r"attribute '([^']+)'", str(error))
+    if found is None or not isinstance(error, AttributeError) or "__main__'" not in str(error):
+        return ""
+    return (
+        f". The program or notebook that saved the model defines {found[1]}: define it in a module in code/, import it "
+        "from there, and save the model again"
+    )
 
 
 def private_bytes(pid: int) -> int:
