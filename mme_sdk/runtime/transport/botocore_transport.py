@@ -251,4 +251,5 @@ class AsyncBotocoreTransport:
         if ending := [asyncio.wrap_future(one) for one in list(self._inner.ending)]:
             ended, late = await asyncio.wait(ending, timeout=_GRACE)
             for one in (*ended, *late):
-                one.cancel() or one.exception()
+                if not one.cancel():
+                    one.exception()  # asyncio warns of exceptions that nobody has read
