@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import re
 import subprocess
@@ -15,27 +14,11 @@ import boto3
 import pytest
 
 from mme_sdk import EndpointSpec, MMEClient
-from mme_sdk.endpoints import AsyncInference
 from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
+from tests.support.examples import load_file
 from tests.support.paths import ROOT
 
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
-SCRIPT = """
-import json
-import logging
-
-def model_fn(model_dir):
-    return 1
-
-def input_fn(body, content_type):
-    return json.loads(body) if content_type == "application/json" else body.splitlines()
-
-def predict_fn(data, model):
-    return [{"fraud": False} for _ in data] if isinstance(data, list) else {"fraud": False}
-
-def output_fn(prediction, accept):
-    return json.dumps(prediction), "application/json"
-"""
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
@@ -55,36 +38,17 @@ def blocks(page: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The exports of a host in eu-west-1 with what the pages name: models fraud and spam, three endpoints."""
-    folder = tmp_path_factory.mktemp("fraud")
-    (folder / "code").mkdir()
-    (folder / "code" / "inference.py").write_text(SCRIPT)
+def account() -> Iterator[dict[str, str]]:
+    """The variables of the host that examples/with_host.py starts; its endpoint has published a metric."""
     control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
     with (
-        LocalSageMaker(region="eu-west-1", control=control, settings=HostingSettings(metrics_seconds=0.2)) as host,
+        load_file(ROOT / "examples" / "with_host.py").started(control, HostingSettings(metrics_seconds=0.2)) as host,
         host.client() as client,
     ):
-        with contextlib.closing(host.boto("s3")) as s3:
-            for bucket in ("ml-models", "ml-logs"):
-                s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        models = client.models("s3://ml-models/prod/")
-        fraud = models.register("fraud", folder, "v3")
-        models.register("spam", folder, "v1")
-        models.alias("fraud", "live", "v3")
-        common: dict[str, Any] = {"image": "own:1", "instance_type": "ml.m5.large", "role": ROLE}
-        for spec in (
-            EndpointSpec.multi_model(name="scoring", models=models.uri, **common),
-            EndpointSpec.single_model(name="chat", artifact=fraud, **common),
-            EndpointSpec.single_model(
-                name="batch", artifact=fraud, async_inference=AsyncInference(output="s3://ml-models/answers/"), **common
-            ),
-        ):
-            client.endpoints.create(spec)
         scoring = client.endpoint("scoring")
-        scoring.invoke({"amount": 1.0}, model=fraud)
+        scoring.invoke({"amount": 1.0}, model="fraud/v3.tar.gz")
         while not scoring.metrics(hours=1).loaded_models.values:  # the instance publishes it
-            scoring.invoke({"amount": 1.0}, model=fraud)
+            scoring.invoke({"amount": 1.0}, model="fraud/v3.tar.gz")
         yield host.environ()
 
 
