@@ -80,10 +80,16 @@ def test_a_server_that_sends_slowly(kind: str, where: str, pause: threading.Even
 
 def test_a_slow_response_does_not_count_as_a_loading_model(kind: str, pause: threading.Event) -> None:
     """Nor is garbage. A server that says nothing at all is the sign of a load."""
-    with RawServer(answer=one_by_one(DRIPS["body"], pause, 0.1)) as server, ends_soon():
-        with pytest.raises(OutcomeUnknownError):
-            invoke(kind, server.url, deadline=0.7)
-        pause.set()
+    for deadline in (0.7, 7.0, 70.0):  # a busy machine may not even read the head within the first one
+        held = threading.Event()
+        with RawServer(answer=one_by_one(DRIPS["body"], held, 0.1)) as server, ends_soon():
+            with pytest.raises((OutcomeUnknownError, ModelNotReadyError)) as caught:
+                invoke(kind, server.url, deadline=deadline)
+            held.set()
+        if caught.type is OutcomeUnknownError:
+            break
+    assert caught.type is OutcomeUnknownError
+    pause.set()
     # http.client takes the length for one, and waits for the body.
     closes = kind.startswith("botocore")
     with RawServer(OK + b"Content-Length: +36\r\n\r\n" + b"x" * 36, closes=closes) as server, ends_soon():
