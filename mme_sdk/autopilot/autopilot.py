@@ -53,6 +53,7 @@ _log = logging.getLogger(__name__)
 
 _HOUR = timedelta(minutes=WINDOWS[-1])
 _WEEK = timedelta(days=7)
+_LOADING = timedelta(minutes=1)  # of one decision: loads take longer than the next decision can wait
 
 
 @short_tracebacks
@@ -188,7 +189,8 @@ class Autopilot:
         """Decide, record the decision, and apply it as `apply` says.
 
         The record is written first: a change without a record does not happen. With `apply="metric"`, what `attach`
-        made is made again if it is gone.
+        made is made again if it is gone. Models that are loaded early follow, for about a minute at most; the next
+        decision goes on with the others.
 
         Returns:
             The decision.
@@ -200,14 +202,14 @@ class Autopilot:
         if self._journal is not None:
             self._journal.add(found)
         self._state = found.state
-        if self._warm and found.action != "freeze":
-            self._load(found, week)
         if self.apply == "metric":
             if lost is not None and found.action != "freeze":
                 self.attach(schedule=lost.limits and self._journal is not None)
             self._aws.run(publishing.publish(found))
         elif self.apply == "scale" and found.count != found.before:
             self._client.endpoint(self.endpoint).scale(found.count, variant=self.variant)
+        if self._warm and found.action != "freeze":
+            self._load(found, week)
         return found
 
     def run(self, *, every: float = 60.0, times: int | None = None) -> Iterator[Decision]:
@@ -276,28 +278,28 @@ class Autopilot:
     def _load(self, found: Decision, week: list[Decision]) -> None:
         """Load the models that were called in the coming minutes a week earlier.
 
-        They fill the instances that run, not those that this decision adds.
+        They fill the instances that run before and after this decision.
         """
         demand, at = found.demand, found.at
         self._warmed = {
             name: since for name, since in self._warmed.items() if at - since < _HOUR and name not in demand.models
         }
         used = demand.column("memory_bytes").sum() + sum(self._catalogue[name].memory_bytes for name in self._warmed)
-        space = found.before * self.machine.memory_bytes * self.rule.packing - used
+        count = min(found.before, found.count)
+        space = count * self.machine.memory_bytes * self.rule.packing - used
         due = learned_models(week, demand, ahead=self._warm, space=space, done=self._warmed)
         known, default = self._catalogue.profiles, self._catalogue.default
         models = [name for name in due if known.get(name, default) is not None]  # others were removed since
-        if not models:
-            return
-        try:
-            report = self._client.endpoint(self.endpoint).warm(
-                models, target_variant=self.variant, at_a_time=found.before * self.machine.loader_slots
-            )
-        except MMEError as error:
-            _log.warning("models of endpoint %s could not be loaded early: %s", self.endpoint, error)
-            return
-        self._warmed |= dict.fromkeys(models, at)
-        _log.info("endpoint %s: %s", self.endpoint, report)
+        width, ends = count * self.machine.loader_slots, self._now() + _LOADING
+        while models and self._now() < ends:
+            some, models = models[:width], models[width:]
+            try:
+                report = self._client.endpoint(self.endpoint).warm(some, target_variant=self.variant, at_a_time=width)
+            except MMEError as error:
+                _log.warning("models of endpoint %s could not be loaded early: %s", self.endpoint, error)
+                return
+            self._warmed |= dict.fromkeys(some, at)
+            _log.info("endpoint %s: %s", self.endpoint, report)
 
     # -- what a decision is made from -----------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ __all__ = ["Confirmation", "distance", "rank"]
 
 _TRIES = 24  # layouts that are simulated at most, and again for each stricter SLO
 _STRICTER = (0.5, 0.25)  # of the limits
+_DEARER = 1.5  # times the cost that the formulas promise, from which layouts that they left out are tried
 _GUESSES, _GROWTHS = 7, 6  # estimates, and then simulations, that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
 _RETREATS, _NEAR = 4, 1.05  # factors that are tried near a collapse, and the factor on the traffic that may cause one
@@ -125,7 +126,7 @@ class Confirmation:
                 layout for layout, one in self.search.stricter(share).promising(self.report) if not one.blockers
             ]
             cheapest, ended = self._confirm([(each, self.search.estimate(each)) for each in stricter], options, groups)
-        if 1.5 * promised < cheapest < float("inf"):
+        if _DEARER * promised < cheapest < float("inf"):
             self._confirm(self.search.promising(self.report, known=cheapest), options, groups)
         return list(options.values())
 

@@ -11,7 +11,7 @@ from mme_sdk.planning.simulation.inputs import Floats
 __all__ = ["LoaderQueue", "placement_imbalance"]
 
 _WARM_UP, _TAKEN = 64, 32  # arrivals at each queue that are discarded, and that are counted
-_LIKELY = 4096  # times of a load
+_LIKELY = 1 << 16  # times of a load: a model with 1/65,536 of the loads counts, whose one load may be a long one
 _NEGLIGIBLE = 1e-4  # a share of the loads that does not change a quantile
 
 
@@ -63,10 +63,9 @@ class LoaderQueue:
         gaps = rng.standard_exponential((steps, queues)) / (rate * factor)
         # Equally likely times of a load: to draw one of them is quicker than to look for a model.
         order = np.argsort(self.holding)
-        shares = np.cumsum(self.loads[order]) / rate
-        which = np.searchsorted(shares, (np.arange(_LIKELY) + 0.5) / _LIKELY)
-        likely = self.holding[order[np.minimum(which, len(order) - 1)]]
-        holding = likely[(rng.random((steps, queues)) * _LIKELY).astype(np.int64)]
+        ends = np.rint(np.cumsum(self.loads[order]) * (_LIKELY / rate)).astype(np.int64)
+        likely = np.repeat(self.holding[order], np.diff(ends, prepend=0))
+        holding = likely[(rng.random((steps, queues)) * len(likely)).astype(np.int64)]
         times = np.cumsum(gaps, axis=0)
         free = np.zeros((queues, self.servers))  # the moment at which each loader slot is free
         flat, rows = free.ravel(), np.arange(0, queues * self.servers, self.servers)

@@ -102,7 +102,39 @@ def test_what_does_not_fit_beside_the_models_of_the_last_hour_is_not_loaded(buck
     made = flown(bucket, endpoint)
     made.step()
     made.step()
-    assert [len(models) for models, _ in endpoint.asked] == [fits]
+    asked = [name for models, _ in endpoint.asked for name in models]
+    assert len(asked) == len(set(asked)) == fits
+    assert max(len(models) for models, _ in endpoint.asked) == 2 * MACHINE.loader_slots
+
+
+def test_the_number_is_set_first_and_what_takes_over_a_minute_waits_for_the_next_decision(bucket):
+    width = 2 * MACHINE.loader_slots
+    kept(bucket).add(attrs.evolve(past({f"m{number:03d}": 3 for number in range(3 * width)}, after=19), wanted=4))
+    endpoint = Endpoint()
+    made = flown(bucket, endpoint)
+    seen: list[Any] = []
+
+    def slow(models: Any, **_: Any) -> str:
+        seen.append((endpoint.scaled[:], len(models)))
+        at = made._clock() + timedelta(seconds=31)
+        made._clock = lambda: at
+        return "loaded"
+
+    endpoint.warm = slow  # type: ignore[method-assign]
+    made.step()
+    assert seen == [([4], width), ([4], width)]
+    made.step()
+    assert seen[2][1] == width
+
+
+def test_the_models_fit_into_the_instances_that_stay(bucket):
+    kept(bucket).add(past({f"m{number:03d}": 3 for number in range(99)}, after=19))
+    endpoint = Endpoint()
+    made = flown(bucket, endpoint)
+    found = made._decide()[0]
+    made._load(attrs.evolve(found, before=2, count=1), made._last_week(NOW))
+    fits = int(MACHINE.memory_bytes * SETTINGS["rule"].packing // SIZE) - 1  # beside the one that is awake
+    assert sum(len(models) for models, _ in endpoint.asked) == fits
 
 
 def test_a_failure_is_logged_and_the_number_is_set_all_the_same(bucket, caplog):

@@ -155,16 +155,18 @@ def _import(modules: Iterable[str]) -> None:
     if not new:
         return
     gc.disable()  # garbage collection takes a tenth of the time of an import
-    for name in new:
-        # If the library is not installed, the load of a model that needs it reports that.
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-        if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) > 1:
-            text = f"importing {name} has started a thread, and forked models can hang: do not preload {name}"
-            print(text, file=sys.stderr)  # noqa: T201
-    gc.collect()
-    gc.freeze()  # memory pages of frozen objects stay shared with the forked processes
-    gc.enable()
+    try:
+        for name in new:
+            # If the library is not installed, the load of a model that needs it reports that.
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
+            if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) > 1:
+                text = f"importing {name} has started a thread, and forked models can hang: do not preload {name}"
+                print(text, file=sys.stderr)  # noqa: T201
+        gc.collect()
+        gc.freeze()  # memory pages of frozen objects stay shared with the forked processes
+    finally:
+        gc.enable()
 
 
 def _send_event(events: socket.socket, **what: Any) -> None:
