@@ -54,6 +54,8 @@ class Leases(Protocol):
     def release(self, endpoint: str, model: str) -> Flow[None]:
         """Release a lease that this process holds.
 
+        After an interruption it may run twice, or although the lease was not acquired. It must do nothing then.
+
         Args:
             endpoint: Name of the endpoint.
             model: The target model.
